@@ -1,0 +1,168 @@
+package api
+
+// The methods of the cluster plane, as the pcs grammar uses them:
+//
+//	cluster.auth      AuthRequest      -> AuthReply
+//	cluster.setup     SetupRequest     -> SetupReply
+//	cluster.start     NodesRequest     -> NodesReply     (every named node; All for the whole cluster)
+//	cluster.stop      NodesRequest     -> NodesReply     (hands over first)
+//	cluster.destroy   NodesRequest     -> NodesReply
+//	cluster.status    Empty            -> ClusterStatus
+//	cib.get           CIBGetRequest    -> CIB
+//	cib.push          CIBPushRequest   -> CIB
+//	resource.cleanup  CleanupRequest   -> Empty
+//	member.add        MemberRequest    -> Empty          (witness, follower)
+//	member.remove     MemberRequest    -> Empty
+//	volume.status     VolumeRequest    -> VolumesReply
+//	volume.do         VolumeDoRequest  -> VolumeReply
+//	balancer.rules    Empty            -> BalancerRules
+//	balancer.set      BalancerRule     -> Empty
+//	balancer.remove   BalancerRule     -> Empty
+//	balancer.status   Empty            -> BalancerStatus
+
+// Empty is no content.
+type Empty struct{}
+
+// AuthRequest authenticates hosts with the hacluster password: first contact, see cluster/transport.
+type AuthRequest struct {
+	Hosts    []AuthHost `json:"hosts"`
+	Username string     `json:"username"`
+	Password string     `json:"password"`
+}
+
+// AuthHost is a host to authenticate, with the address to reach it at (Name is resolved when empty).
+type AuthHost struct {
+	Name string `json:"name"`
+	Addr string `json:"addr,omitempty"`
+}
+
+// AuthReply tells for each host, in the order asked: "Authorized", "Already authorized", or why not.
+type AuthReply struct {
+	Results []NodeResult `json:"results"`
+}
+
+// NodeResult is what came of one node. OK false means Message says what failed and what to do next.
+type NodeResult struct {
+	Node    string `json:"node"`
+	OK      bool   `json:"ok"`
+	Message string `json:"message"`
+}
+
+// SetupRequest makes a new cluster of already authenticated hosts.
+type SetupRequest struct {
+	Name  string   `json:"name"`
+	Nodes []string `json:"nodes"`
+	// Token in milliseconds; 0 for the default of 1000.
+	Token int  `json:"token,omitempty"`
+	Force bool `json:"force,omitempty"` // destroys a cluster the hosts are already in
+	Start bool `json:"start,omitempty"`
+}
+
+// SetupReply lists what was done on each node, and warnings.
+type SetupReply struct {
+	Results  []NodeResult `json:"results"`
+	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// NodesRequest names nodes; All means every member.
+type NodesRequest struct {
+	Nodes []string `json:"nodes,omitempty"`
+	All   bool     `json:"all,omitempty"`
+	Force bool     `json:"force,omitempty"`
+}
+
+// NodesReply is what came of each.
+type NodesReply struct {
+	Results []NodeResult `json:"results"`
+}
+
+// CIBGetRequest asks for the CIB; Local reads this node's copy without a quorum read.
+type CIBGetRequest struct {
+	Local bool `json:"local,omitempty"`
+}
+
+// CIB is the document in Pacemaker's schema.
+type CIB struct {
+	XML string `json:"xml"`
+}
+
+// CIBPushRequest replaces the configuration section. Base is the version ("admin_epoch.epoch.num_updates") the change
+// was made from; the push is refused if the configuration has changed since, unless Base is empty.
+type CIBPushRequest struct {
+	XML  string `json:"xml"`
+	Base string `json:"base,omitempty"`
+	By   string `json:"by,omitempty"` // who: cib's update-client
+}
+
+// CleanupRequest forgets failures and history of a resource (all when empty) on a node (all when empty).
+type CleanupRequest struct {
+	Resource string `json:"resource,omitempty"`
+	Node     string `json:"node,omitempty"`
+}
+
+// MemberRequest adds or removes a Raft member that is no CIB node.
+type MemberRequest struct {
+	Node    string `json:"node"`
+	Witness bool   `json:"witness"` // a voter without data; false: a follower without a vote
+}
+
+// ClusterStatus is everything `pcs status` prints.
+type ClusterStatus struct {
+	ClusterName string         `json:"cluster_name"`
+	LocalNode   string         `json:"local_node"`
+	Version     string         `json:"version"`
+	Configured  bool           `json:"configured"` // this host belongs to a cluster
+	Running     bool           `json:"running"`    // and takes part in it now
+	DC          string         `json:"dc"`         // the Raft leader, empty when none is known
+	Quorate     bool           `json:"quorate"`
+	Members     []MemberStatus `json:"members"`
+	CIB         string         `json:"cib"` // XML, with status
+	Volumes     []VolumeRecord `json:"volumes"`
+	// Reasons says for a resource instance why it is not running or not promoted, as the scheduler saw it.
+	Reasons  []Reason `json:"reasons,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Reason explains a resource's present state.
+type Reason struct {
+	Resource string `json:"resource"`
+	Node     string `json:"node,omitempty"`
+	Text     string `json:"text"`
+}
+
+// MemberStatus is one Raft member.
+type MemberStatus struct {
+	Node string `json:"node"`
+	// Kind: data (CIB node, votes), witness (votes, no data), follower (no vote).
+	Kind   string   `json:"kind"`
+	Voter  bool     `json:"voter"`
+	Addrs  []string `json:"addrs"`
+	Online bool     `json:"online"` // heard from within token
+	// Lease: active, expired, none.
+	Lease string `json:"lease"`
+}
+
+// VolumeRecord is the log's record of a volume.
+type VolumeRecord struct {
+	Resource string    `json:"resource"`
+	Epoch    uint64    `json:"epoch"`
+	Version  uint64    `json:"version"`
+	Primary  string    `json:"primary"`
+	U        []Replica `json:"u"`
+}
+
+// VolumeRequest names a volume (all when empty) for volume.status.
+type VolumeRequest struct {
+	Resource string `json:"resource,omitempty"`
+}
+
+// VolumesReply lists the volumes of this host.
+type VolumesReply struct {
+	Volumes []VolumeStatus `json:"volumes"`
+}
+
+// VolumeDoRequest is a drbdadm verb for a volume of this host.
+type VolumeDoRequest struct {
+	Resource string   `json:"resource"`
+	Do       VolumeDo `json:"do"`
+}
