@@ -1,0 +1,16 @@
+package daemon
+
+import "time"
+
+// Limits of the daemon's own waits; those of the planes are in their limits.go.
+const (
+	volumeHelloTimeout = 2 * time.Second
+	// volumeStartTimeout bounds the wait for a started volume process to listen.
+	volumeStartTimeout = 5 * time.Second
+	// childPoll is how often a wait for another process's socket looks again.
+	childPoll = 20 * time.Millisecond
+	// proposeTimeout bounds a proposal to the log made for a local caller.
+	proposeTimeout = 10 * time.Second
+	// viewTimeout bounds the wait for a volume process to have taken a view.
+	viewTimeout = 5 * time.Second
+)

@@ -1,0 +1,283 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/paths"
+)
+
+// volumes supervises the volume processes of this host. A volume is meant to run while its marker file is in the run
+// directory: a process that dies is replaced (the guard holds its descriptor), and a daemon that restarts finds the
+// processes again.
+type volumes struct {
+	root  paths.Root
+	spawn *spawner
+	log   *slog.Logger
+	// viewOf gives the view to hand to a volume process now; ok false means none may be given yet.
+	viewOf func(resource string) (view api.VolumeView, ok bool)
+	// onMessage gets statuses and wants, from the goroutine that reads the volume's socket.
+	onMessage func(resource string, m api.VolumeMessage)
+
+	mu       sync.Mutex
+	links    map[string]*volumeLink
+	starting map[string]*sync.Mutex
+	stopped  bool
+}
+
+func newVolumes(root paths.Root, spawn *spawner, log *slog.Logger) *volumes {
+	return &volumes{root: root, spawn: spawn, log: log, links: map[string]*volumeLink{}, starting: map[string]*sync.Mutex{}}
+}
+
+func (v *volumes) marker(resource string) string {
+	return filepath.Join(v.root.Run(), "volume-"+resource+".up")
+}
+
+// marked lists the volumes meant to run, sorted.
+func (v *volumes) marked() ([]string, error) {
+	found, err := filepath.Glob(v.marker("*"))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(found))
+	for _, f := range found {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "volume-"), ".up")
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+// resume finds or starts the processes of all marked volumes; called once when the daemon starts.
+func (v *volumes) resume() {
+	names, err := v.marked()
+	if err != nil {
+		v.log.Error("volumes of the last daemon not found again", "err", err)
+	}
+	for _, name := range names {
+		if _, err := v.ensure(name); err != nil {
+			v.log.Error("volume not resumed", "volume", name, "err", err)
+		}
+	}
+}
+
+// link is the running process of a volume, or nil.
+func (v *volumes) link(resource string) *volumeLink {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.links[resource]
+}
+
+// lockStart serialises starting the process of one volume.
+func (v *volumes) lockStart(resource string) *sync.Mutex {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.starting[resource] == nil {
+		v.starting[resource] = &sync.Mutex{}
+	}
+	return v.starting[resource]
+}
+
+// ensure returns the link to a volume's process, starting one if none runs.
+func (v *volumes) ensure(resource string) (*volumeLink, error) {
+	lock := v.lockStart(resource)
+	lock.Lock()
+	defer lock.Unlock()
+	if l := v.link(resource); l != nil {
+		return l, nil
+	}
+	l, err := dialVolume(v.root, resource, v.log)
+	fresh := err != nil
+	if fresh {
+		if l, err = v.launch(resource); err != nil {
+			return nil, err
+		}
+	}
+	v.adopt(l)
+	if fresh && v.isMarked(resource) {
+		go v.bringUp(l)
+	}
+	return l, nil
+}
+
+// launch starts a process and waits until it listens.
+func (v *volumes) launch(resource string) (*volumeLink, error) {
+	ended := make(chan error, 1)
+	if _, err := v.spawn.start("volume-"+resource, func(err error) { ended <- err }, "volume", resource); err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(volumeStartTimeout)
+	for {
+		l, err := dialVolume(v.root, resource, v.log)
+		if err == nil {
+			return l, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("start volume %s: its process does not listen: %w", resource, err)
+		}
+		select {
+		case why := <-ended:
+			return nil, fmt.Errorf("start volume %s: its process ended (%v): see %s", resource, why, filepath.Join(v.root.Log(), "volume-"+resource+".log"))
+		case <-time.After(childPoll):
+		}
+	}
+}
+
+// adopt takes a new link into use.
+func (v *volumes) adopt(l *volumeLink) {
+	l.notify = func(_ *volumeLink, m api.VolumeMessage) { v.onMessage(l.resource, m) }
+	l.closed = v.gone
+	v.mu.Lock()
+	v.links[l.resource] = l
+	v.mu.Unlock()
+	go l.read()
+	v.push(l.resource)
+}
+
+// gone forgets an ended link and replaces the process if the volume is meant to run.
+func (v *volumes) gone(l *volumeLink) {
+	v.mu.Lock()
+	if v.links[l.resource] == l {
+		delete(v.links, l.resource)
+	}
+	stopped := v.stopped
+	v.mu.Unlock()
+	if stopped || !v.isMarked(l.resource) {
+		return
+	}
+	v.log.Warn("volume process gone, starting another", "volume", l.resource)
+	go func() {
+		if _, err := v.ensure(l.resource); err != nil {
+			v.log.Error("volume process not replaced", "volume", l.resource, "err", err)
+		}
+	}()
+}
+
+func (v *volumes) isMarked(resource string) bool {
+	_, err := os.Stat(v.marker(resource))
+	return err == nil
+}
+
+// bringUp repeats `up` on a process that replaced one.
+func (v *volumes) bringUp(l *volumeLink) {
+	ctx, cancel := context.WithTimeout(context.Background(), proposeTimeout)
+	defer cancel()
+	r, err := l.do(ctx, api.VolumeDo{Verb: api.VolumeUp})
+	if err == nil && r.Code != 0 {
+		err = errors.New(r.Error)
+	}
+	if err != nil {
+		v.log.Error("replaced volume process is not up", "volume", l.resource, "err", err)
+	}
+}
+
+// push hands the current view to a volume's process, if there is one of each.
+func (v *volumes) push(resource string) {
+	l := v.link(resource)
+	if l == nil {
+		return
+	}
+	view, ok := v.viewOf(resource)
+	if !ok {
+		return
+	}
+	if err := l.send(view); err != nil {
+		v.log.Warn("view not delivered", "volume", resource, "err", err)
+	}
+}
+
+// pushAll hands every volume its view.
+func (v *volumes) pushAll() {
+	for _, name := range v.running() {
+		v.push(name)
+	}
+}
+
+// running lists the volumes with a process, sorted.
+func (v *volumes) running() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	names := make([]string, 0, len(v.links))
+	for name := range v.links {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// status is a volume's last reported status; nil when it is not running.
+func (v *volumes) status(resource string) *api.VolumeStatus {
+	if l := v.link(resource); l != nil {
+		return l.last()
+	}
+	return nil
+}
+
+// do carries out a verb on this host's volume, starting its process for a verb that begins something.
+func (v *volumes) do(ctx context.Context, resource string, d api.VolumeDo) (api.VolumeReply, error) {
+	starts := d.Verb == api.VolumeUp || d.Verb == api.VolumeAttach
+	l := v.link(resource)
+	if l == nil && !starts {
+		if d.Verb == api.VolumeDown {
+			return api.VolumeReply{}, v.unmark(resource)
+		}
+		return api.VolumeReply{Code: exitNoSuchVolume, Error: fmt.Sprintf("%s: the volume is not up on this host: drbdadm up %s", resource, resource)}, nil
+	}
+	if l == nil {
+		var err error
+		if l, err = v.ensure(resource); err != nil {
+			return api.VolumeReply{}, err
+		}
+	}
+	if starts {
+		if err := v.mark(resource); err != nil {
+			return api.VolumeReply{}, err
+		}
+	}
+	return v.finish(ctx, l, d, starts)
+}
+
+// finish sends the verb; a start that fails and a down that succeeds take the marker away.
+func (v *volumes) finish(ctx context.Context, l *volumeLink, d api.VolumeDo, starts bool) (api.VolumeReply, error) {
+	if d.Verb == api.VolumeDown {
+		// Before the verb: the process ends after its answer, and gone() must not replace it.
+		if err := v.unmark(l.resource); err != nil {
+			return api.VolumeReply{}, err
+		}
+	}
+	r, err := l.do(ctx, d)
+	failed := err != nil || r.Code != 0
+	switch {
+	case d.Verb == api.VolumeDown && failed:
+		err = errors.Join(err, v.mark(l.resource))
+	case d.Verb == api.VolumeDown:
+		<-l.done
+	}
+	return r, err
+}
+
+// exitNoSuchVolume is drbdsetup's exit code for a minor that is not configured.
+const exitNoSuchVolume = 10
+
+func (v *volumes) mark(resource string) error {
+	if err := os.WriteFile(v.marker(resource), nil, 0o644); err != nil {
+		return fmt.Errorf("note that volume %s is up: %w", resource, err)
+	}
+	return nil
+}
+
+func (v *volumes) unmark(resource string) error {
+	if err := os.Remove(v.marker(resource)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("note that volume %s is down: %w", resource, err)
+	}
+	return nil
+}
