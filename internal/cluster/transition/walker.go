@@ -1,0 +1,127 @@
+package transition
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Walker follows a transition while it is carried out. It decides nothing but the order: an action may start when all its
+// inputs are done; one that failed blocks those after it, and the rest goes on.
+type Walker struct {
+	graph   *Graph
+	limit   int
+	actions map[int]*step
+	order   []*step
+	running int
+}
+
+type stepState int
+
+const (
+	waiting stepState = iota
+	running
+	done
+	failed
+)
+
+type step struct {
+	action  *Action
+	state   stepState
+	missing int // inputs not yet done
+	after   []*step
+}
+
+// NewWalker starts a walk. batchLimit bounds how many resource, crm and fence actions run at once; 0 for no limit.
+func NewWalker(g *Graph, batchLimit int) *Walker {
+	w := &Walker{graph: g, limit: batchLimit, actions: make(map[int]*step, len(g.Actions))}
+	for _, a := range g.Actions {
+		s := &step{action: a}
+		w.actions[a.ID] = s
+		w.order = append(w.order, s)
+	}
+	for _, s := range w.order {
+		for _, id := range s.action.Inputs {
+			if in := w.actions[id]; in != nil {
+				in.after = append(in.after, s)
+				s.missing++
+			}
+		}
+	}
+	slices.SortStableFunc(w.order, func(x, y *step) int { return cmp.Compare(y.action.Priority, x.action.Priority) })
+	return w
+}
+
+// Ready returns the actions that may start now and takes them as started; the caller reports each with Done. Pseudo
+// actions are among them, and count neither for the limit nor as work.
+func (w *Walker) Ready() []*Action {
+	var out []*Action
+	for _, s := range w.order {
+		if s.state != waiting || s.missing > 0 {
+			continue
+		}
+		if s.action.Kind != Pseudo {
+			if w.limit > 0 && w.running >= w.limit {
+				continue
+			}
+			w.running++
+		}
+		s.state = running
+		out = append(out, s.action)
+	}
+	return out
+}
+
+// Done reports the end of a started action. Reports of unknown or not started actions are ignored (false).
+func (w *Walker) Done(id int, ok bool) bool {
+	s := w.actions[id]
+	if s == nil || s.state != running {
+		return false
+	}
+	if s.action.Kind != Pseudo {
+		w.running--
+	}
+	s.state = failed
+	if !ok {
+		return true
+	}
+	s.state = done
+	for _, next := range s.after {
+		next.missing--
+	}
+	return true
+}
+
+// Complete tells whether nothing runs and nothing can start any more.
+func (w *Walker) Complete() bool {
+	for _, s := range w.order {
+		if s.state == running || s.state == waiting && s.missing == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Running returns the started actions that have not been reported, without pseudo actions.
+func (w *Walker) Running() []*Action {
+	return w.inState(func(s *step) bool { return s.state == running && s.action.Kind != Pseudo })
+}
+
+// Failed returns the actions that failed.
+func (w *Walker) Failed() []*Action {
+	return w.inState(func(s *step) bool { return s.state == failed })
+}
+
+// Blocked returns, once Complete, the actions that never started because of a failure or an order that runs in a circle.
+func (w *Walker) Blocked() []*Action {
+	return w.inState(func(s *step) bool { return s.state == waiting })
+}
+
+func (w *Walker) inState(match func(*step) bool) []*Action {
+	var out []*Action
+	for _, s := range w.order {
+		if match(s) {
+			out = append(out, s.action)
+		}
+	}
+	return out
+}
