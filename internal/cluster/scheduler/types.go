@@ -1,0 +1,185 @@
+package scheduler
+
+import (
+	"time"
+
+	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/transition"
+)
+
+// Input is everything a decision depends on. Schedule does not change it.
+type Input struct {
+	// CIB is the configuration and status.
+	CIB *cib.Document
+	// Now decides on rules with dates and on failures that expire.
+	Now time.Time
+	// Quorate tells whether this partition may act.
+	Quorate bool
+	// Forbid lists what the volume log forbids: promotions of replicas that are not in U.
+	Forbid []Forbid
+	// TransitionID numbers the graph made.
+	TransitionID int
+	// DC is the name of the node that leads; only shown.
+	DC string
+}
+
+// Forbid rules out the promotion of a resource on a node.
+type Forbid struct {
+	// Resource is a primitive's id, without instance number.
+	Resource string
+	// Node is the node's name.
+	Node string
+	// Why completes the sentence "not promoted: ...", such as "replica not in U: resync 43 %".
+	Why string
+}
+
+// Output is a decision.
+type Output struct {
+	// Graph is what to do, in which order. It is empty, not nil, when there is nothing to do.
+	Graph *transition.Graph
+	// Scores are the scores that decided, in the order in which they did.
+	Scores []Score
+	// Summary has one entry per resource that changes, and per node fenced or shut down.
+	Summary []Change
+	// Reasons say why instances that should run or be promoted are not going to be.
+	Reasons []Reason
+	// Status is the present state, as read from the status section.
+	Status *State
+	// Recheck is when time alone may change the decision (an expiring failure, a date in a rule); zero for never.
+	Recheck time.Time
+	// Warnings are faults of the input the decision had to work around.
+	Warnings []string
+}
+
+// Score is a score that took part in a decision.
+type Score struct {
+	// Step is where: "assign" (a primitive), "group", "clone", or "promotion".
+	Step string
+	// Resource is the instance's id (drbd_ha:0); Node a node's name, or "none".
+	Resource, Node string
+	Value          int
+}
+
+// Change is one line of the summary.
+type Change struct {
+	// Action is Start, Stop, Restart, Recover, Reload, Move, Migrate, Promote, Demote, Leave or Fence (of a node).
+	Action string
+	// Resource is the instance's id; for Fence and Shutdown it is empty and Node is the node's name.
+	Resource, Node string
+	// Detail is what stands in parentheses: roles and nodes.
+	Detail string
+	// Reason is why, when it is not obvious: "due to drbd_fs restart (blocked)".
+	Reason string
+	// Text is the whole line as crm_simulate prints it, without the leading "  * ".
+	Text string
+}
+
+// Reason says in plain words why an instance will not run, or will not be promoted.
+type Reason struct {
+	Resource string
+	// Node is the node it is about; empty when it is about all of them.
+	Node string
+	Text string
+}
+
+// Role is a role of a resource instance.
+type Role int
+
+// The roles, in ascending order.
+const (
+	RoleUnknown Role = iota
+	RoleStopped
+	RoleStarted
+	RoleUnpromoted
+	RolePromoted
+)
+
+// String gives the role's present name.
+func (r Role) String() string {
+	switch r {
+	case RoleStopped:
+		return "Stopped"
+	case RoleStarted:
+		return "Started"
+	case RoleUnpromoted:
+		return "Unpromoted"
+	case RolePromoted:
+		return "Promoted"
+	}
+	return "Unknown"
+}
+
+// State is where everything is, for people: what crm_mon and pcs status show.
+type State struct {
+	Nodes []NodeState
+	// Resources are the top-level resources, in the order of the configuration, orphans last.
+	Resources []ResourceState
+	// Failures are the failed operations the history tells of, in the order of nodes and resources.
+	Failures []FailedOp
+	// DC, Quorate as in the input.
+	DC      string
+	Quorate bool
+	// StonithEnabled, MaintenanceMode and StopAll are cluster properties worth showing.
+	StonithEnabled, MaintenanceMode, StopAll bool
+}
+
+// NodeState is the state of a node.
+type NodeState struct {
+	ID, Name string
+	Online   bool
+	// Standby; OnFail when a failure with on-fail=standby caused it.
+	Standby, StandbyOnFail bool
+	Maintenance            bool
+	// Pending: it is joining. Unclean: it is lost and must be fenced before anything it ran may run elsewhere.
+	Pending, Unclean bool
+	// ShuttingDown: it asked to leave.
+	ShuttingDown bool
+	// Attributes are its permanent and transient attributes.
+	Attributes map[string]string
+}
+
+// ResourceKind tells primitives from collections.
+type ResourceKind int
+
+// The kinds of resource.
+const (
+	Primitive ResourceKind = iota
+	Group
+	Clone
+)
+
+// ResourceState is the state of a resource, with its members or instances below.
+type ResourceState struct {
+	// ID is the instance's id: drbd_ha:0 inside of a clone.
+	ID   string
+	Kind ResourceKind
+	// Class, Provider and Type name a primitive's agent.
+	Class, Provider, Type string
+	Role                  Role
+	// Target is the role the configuration asks for; RoleUnknown when it does not say.
+	Target Role
+	// Nodes are the names of the nodes it is active on.
+	Nodes []string
+	// Managed is false when the cluster leaves it alone. Blocked: a failure that needs a person.
+	Managed, Maintenance, Blocked bool
+	// Failed: its last operation failed. FailureIgnored: so it did, and on-fail=ignore.
+	Failed, FailureIgnored bool
+	Orphan                 bool
+	Disabled               bool
+	// Pending is the operation in progress, such as "Starting"; PendingNode where.
+	Pending, PendingNode string
+	// Promotable, Unique and Max describe a clone.
+	Promotable, Unique bool
+	Max, PromotedMax   int
+	Children           []ResourceState
+}
+
+// FailedOp is a failed operation.
+type FailedOp struct {
+	Resource, Node, Task string
+	Interval             time.Duration
+	RC, Status, CallID   int
+	ExitReason           string
+	At                   time.Time
+	Exec, Queue          time.Duration
+}
