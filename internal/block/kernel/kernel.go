@@ -19,8 +19,9 @@ const (
 type Request struct {
 	Op     Op
 	FUA    bool  // Write: completes only when this write is durable on every replica that must have it.
+	Unmap  bool  // WriteZeroes: it may be done by deallocating, as a Discard whose range reads as zeros afterwards.
 	Offset int64 // bytes, a multiple of 512
-	Length int64 // bytes, a multiple of 512
+	Length int64 // bytes, a multiple of 512; at most block.MaxIO, for Discard and WriteZeroes block.MaxDiscard
 	// Data is the payload of a Write or the buffer a Read fills: Length bytes of page-aligned memory that belongs to
 	// the target until it completes the request. nil for the other operations.
 	Data []byte
