@@ -243,11 +243,11 @@ func (v *volumes) do(ctx context.Context, resource string, d api.VolumeDo) (api.
 			return api.VolumeReply{}, err
 		}
 	}
-	return v.finish(ctx, l, d, starts)
+	return v.finish(ctx, l, d)
 }
 
-// finish sends the verb; a start that fails and a down that succeeds take the marker away.
-func (v *volumes) finish(ctx context.Context, l *volumeLink, d api.VolumeDo, starts bool) (api.VolumeReply, error) {
+// finish sends the verb; the marker goes with a down that succeeds and with an up that fails.
+func (v *volumes) finish(ctx context.Context, l *volumeLink, d api.VolumeDo) (api.VolumeReply, error) {
 	if d.Verb == api.VolumeDown {
 		// Before the verb: the process ends after its answer, and gone() must not replace it.
 		if err := v.unmark(l.resource); err != nil {
@@ -261,6 +261,8 @@ func (v *volumes) finish(ctx context.Context, l *volumeLink, d api.VolumeDo, sta
 		err = errors.Join(err, v.mark(l.resource))
 	case d.Verb == api.VolumeDown:
 		<-l.done
+	case d.Verb == api.VolumeUp && failed:
+		err = errors.Join(err, v.unmark(l.resource))
 	}
 	return r, err
 }

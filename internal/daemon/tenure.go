@@ -1,0 +1,234 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/cluster/state"
+)
+
+// replicatedLog is what the volume rules need of the cluster's log.
+type replicatedLog interface {
+	Propose(ctx context.Context, c state.Command) (state.Result, error)
+	View() *state.View
+}
+
+// tenures carries a volume's changes of role and membership through the log (S1, S3-S5): the volume process does what
+// the record says, this asks for the record to change.
+type tenures struct {
+	node    string
+	log     replicatedLog
+	volumes *volumes
+	session func() uint64 // this node's lease session, 0 when it has none
+	event   func(name string, attrs map[string]any)
+	slog    *slog.Logger
+
+	mu   sync.Mutex
+	busy map[string]bool // volumes with a proposal under way that a want or a status caused; one at a time each
+}
+
+func newTenures(node string, log replicatedLog, v *volumes, session func() uint64, event func(string, map[string]any), l *slog.Logger) *tenures {
+	return &tenures{node: node, log: log, volumes: v, session: session, event: event, slog: l, busy: map[string]bool{}}
+}
+
+// record is the log's record of a volume; ok false when it is not adopted.
+func (t *tenures) record(volume string) (state.Volume, bool) {
+	v, ok := t.log.View().Volumes[volume]
+	return v, ok && v.Adopted
+}
+
+// newGeneration draws a generation UUID.
+func newGeneration() (string, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("draw a generation UUID: %w", err)
+	}
+	return fmt.Sprintf("%016X", binary.BigEndian.Uint64(b[:])&^1), nil
+}
+
+// propose puts a command into the log and turns a refusal into an error.
+func (t *tenures) propose(ctx context.Context, c state.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	r, err := t.log.Propose(ctx, c)
+	if err != nil {
+		return fmt.Errorf("%s: %w", state.Verb(c), err)
+	}
+	if r.Refused != "" {
+		return fmt.Errorf("%s: %s", state.Verb(c), r.Refused)
+	}
+	return nil
+}
+
+// promote makes this node the Primary of an adopted volume: the log first, then the volume process in the new epoch.
+func (t *tenures) promote(ctx context.Context, volume string) error {
+	st := t.volumes.status(volume)
+	rec, ok := t.record(volume)
+	if !ok {
+		return fmt.Errorf("promote %s: the cluster has no record of it yet: it is made when both replicas are connected and UpToDate", volume)
+	}
+	if st == nil {
+		return fmt.Errorf("promote %s: the volume is not up on %s", volume, t.node)
+	}
+	if rec.Primary != t.node || rec.PrimarySession != t.session() {
+		if err := t.begin(ctx, rec, st); err != nil {
+			return fmt.Errorf("promote %s on %s: %w", volume, t.node, err)
+		}
+		rec, _ = t.record(volume)
+	}
+	if err := t.becomePrimary(ctx, volume, rec.Epoch); err != nil {
+		// Nothing was acknowledged in this epoch by a volume that refused to begin it.
+		back := t.propose(context.WithoutCancel(ctx), &state.VolumeDemote{Name: volume, Node: t.node, Session: t.session(), Epoch: rec.Epoch})
+		return errors.Join(fmt.Errorf("promote %s on %s: %w", volume, t.node, err), back)
+	}
+	t.event("volume.promoted", map[string]any{"volume": volume, "epoch": rec.Epoch})
+	return nil
+}
+
+// begin asks the log for a new epoch with this node as Primary.
+func (t *tenures) begin(ctx context.Context, rec state.Volume, st *api.VolumeStatus) error {
+	fresh, err := newGeneration()
+	if err != nil {
+		return err
+	}
+	return t.propose(ctx, &state.VolumePromote{
+		Name: rec.Name, Node: t.node, Session: t.session(), DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID,
+		NewGeneration: fresh, Epoch: rec.Epoch, Version: rec.Version,
+	})
+}
+
+// becomePrimary hands the volume process the view with the new epoch and promotes it.
+func (t *tenures) becomePrimary(ctx context.Context, volume string, epoch uint64) error {
+	t.volumes.push(volume)
+	r, err := t.volumes.do(ctx, volume, api.VolumeDo{Verb: api.VolumePrimary, Epoch: epoch})
+	return replyError(r, err)
+}
+
+// replyError makes one error of a reply and what kept it from coming.
+func replyError(r api.VolumeReply, err error) error {
+	if err != nil {
+		return err
+	}
+	if r.Code != 0 {
+		return &api.Error{Code: r.Code, Message: r.Error}
+	}
+	return nil
+}
+
+// demote makes this node Secondary: the volume process first, then the log.
+func (t *tenures) demote(ctx context.Context, volume string) error {
+	r, err := t.volumes.do(ctx, volume, api.VolumeDo{Verb: api.VolumeSecondary})
+	if err := replyError(r, err); err != nil {
+		return err
+	}
+	rec, ok := t.record(volume)
+	if !ok || rec.Primary != t.node {
+		return nil
+	}
+	if err := t.propose(ctx, &state.VolumeDemote{Name: volume, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch}); err != nil {
+		return fmt.Errorf("demote %s: the volume is Secondary, but the cluster does not know: %w", volume, err)
+	}
+	t.event("volume.demoted", map[string]any{"volume": volume, "epoch": rec.Epoch})
+	return nil
+}
+
+// once runs f in the background unless one for this volume is under way already.
+func (t *tenures) once(volume string, f func() error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy[volume] {
+		return
+	}
+	t.busy[volume] = true
+	go func() {
+		if err := f(); err != nil {
+			t.slog.Warn("change of a volume's record not made", "volume", volume, "err", err)
+		}
+		t.mu.Lock()
+		delete(t.busy, volume)
+		t.mu.Unlock()
+	}()
+}
+
+// want proposes what a volume process needs.
+func (t *tenures) want(volume string, w api.VolumeWant) {
+	c := t.wanted(volume, w)
+	if c == nil {
+		return
+	}
+	t.once(volume, func() error {
+		begun := time.Now()
+		if err := t.propose(context.Background(), c); err != nil {
+			return err
+		}
+		name := map[string]string{"volume.remove": "volume.removed", "volume.add": "volume.added", "volume.confirm": "volume.confirmed"}[state.Verb(c)]
+		t.event(name, map[string]any{"volume": volume, "epoch": w.Epoch, "seconds": time.Since(begun).Seconds()})
+		return nil
+	})
+}
+
+// wanted is the command for a want, nil for an empty one.
+func (t *tenures) wanted(volume string, w api.VolumeWant) state.Command {
+	switch {
+	case w.Remove != "":
+		return &state.VolumeRemove{Name: volume, Node: t.node, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation}
+	case w.Add != nil:
+		return &state.VolumeAdd{Name: volume, Node: t.node, Epoch: w.Epoch, Version: w.Version, Add: *w.Add}
+	case w.Confirm != "":
+		st := t.volumes.status(volume)
+		if st == nil {
+			return nil
+		}
+		return &state.VolumeConfirm{Name: volume, Node: t.node, DeviceUUID: st.DeviceUUID, Generation: w.Confirm}
+	default:
+		return nil
+	}
+}
+
+// consider proposes the first U of a volume (S1) when this node's replica and its peer's are seen to be the same.
+func (t *tenures) consider(volume, peer string, st *api.VolumeStatus) {
+	if _, adopted := t.record(volume); adopted || !sameAndWhole(st) || !t.proposer(peer, st) {
+		return
+	}
+	c := &state.VolumeAdopt{Name: volume, U: []api.Replica{
+		{Node: t.node, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID},
+		{Node: peer, DeviceUUID: st.PeerDeviceUUID, Generation: st.CurrentUUID},
+	}}
+	if st.Role == "Primary" {
+		c.Primary, c.PrimarySession = t.node, t.session()
+	}
+	t.once(volume, func() error {
+		if err := t.propose(context.Background(), c); err != nil {
+			return err
+		}
+		t.event("volume.adopted", map[string]any{"volume": volume})
+		return nil
+	})
+}
+
+// sameAndWhole tells whether both replicas are connected, UpToDate, of one generation and without a dirty bit.
+func sameAndWhole(st *api.VolumeStatus) bool {
+	return st.Bound && st.Conn == "Connected" && st.Disk == "UpToDate" && st.PeerDisk == "UpToDate" &&
+		st.Counters.OOS == 0 && st.PeerDeviceUUID != "" && st.CurrentUUID != "" && st.CurrentUUID == st.PeerUUID
+}
+
+// proposer tells whether this node is the one to propose: the Primary, or with none the lower name.
+func (t *tenures) proposer(peer string, st *api.VolumeStatus) bool {
+	switch {
+	case t.session() == 0:
+		return false
+	case st.Role == "Primary":
+		return true
+	case st.PeerRole == "Primary":
+		return false
+	default:
+		return t.node < peer
+	}
+}
