@@ -139,6 +139,8 @@ type VolumeStatus struct {
 	Version uint64 `json:"version"` // of the last View applied
 	// Frozen says why acknowledgements wait, empty when they do not.
 	Frozen string `json:"frozen,omitempty"`
+	// Reason says why the connection was refused, empty when it was not.
+	Reason string `json:"reason,omitempty"`
 	// InUse is who holds the device (kernel.Frontend.InUse).
 	InUse []string `json:"in_use,omitempty"`
 	// ResyncedBytes counts what resync has moved since the process started, both directions.

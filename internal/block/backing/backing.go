@@ -1,0 +1,136 @@
+// Package backing opens the disk below a volume: a block device or a regular file, with O_DIRECT, so that what a write
+// returned is at the device and not in this host's page cache.
+package backing
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/disk"
+)
+
+// Device is a disk.Device over a file descriptor. Methods may be called at the same time from several goroutines.
+type Device struct {
+	file  *os.File
+	path  string
+	size  int64
+	align int
+	block bool
+}
+
+var _ disk.Device = (*Device)(nil)
+
+// Open opens the block device or regular file at path for reading and writing. A block device is opened exclusively: it
+// fails with EBUSY while it is mounted or held by another volume; a file is locked instead.
+func Open(path string) (*Device, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open backing disk: %w", err)
+	}
+	block := info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0
+	if !block && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("open backing disk %s: not a block device or a file", path)
+	}
+	flags := unix.O_RDWR | unix.O_CLOEXEC
+	if block {
+		flags |= unix.O_EXCL
+	}
+	d := &Device{path: path, block: block, align: disk.SectorSize}
+	if err := d.open(flags); err != nil {
+		return nil, err
+	}
+	if err := d.measure(); err != nil {
+		d.file.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// open tries O_DIRECT, and goes without where the filesystem does not know it (tmpfs): Flush is an fdatasync either way.
+func (d *Device) open(flags int) error {
+	fd, err := unix.Open(d.path, flags|unix.O_DIRECT, 0)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.Open(d.path, flags, 0)
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("open backing disk %s: %w: it is mounted or in use; see lsblk, /proc/mounts", d.path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("open backing disk %s: %w", d.path, err)
+	}
+	d.file = os.NewFile(uintptr(fd), d.path)
+	if d.block {
+		return nil
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		d.file.Close()
+		return fmt.Errorf("open backing file %s: another process uses it: %w", d.path, err)
+	}
+	return nil
+}
+
+func (d *Device) measure() error {
+	fd := int(d.file.Fd())
+	if !d.block {
+		info, err := d.file.Stat()
+		if err != nil {
+			return fmt.Errorf("size of backing file %s: %w", d.path, err)
+		}
+		d.size, d.align = info.Size()&^(disk.SectorSize-1), fileAlign(fd)
+		return nil
+	}
+	var size uint64
+	if err := ioctl(fd, unix.BLKGETSIZE64, unsafe.Pointer(&size)); err != nil {
+		return fmt.Errorf("size of backing disk %s: %w", d.path, err)
+	}
+	logical, err := unix.IoctlGetInt(fd, unix.BLKSSZGET)
+	if err != nil {
+		return fmt.Errorf("sector size of backing disk %s: %w", d.path, err)
+	}
+	d.size, d.align = int64(size), logical
+	return nil
+}
+
+// fileAlign asks the filesystem what O_DIRECT wants of a file (statx, Linux 6.1); 4096 suits every filesystem.
+func fileAlign(fd int) int {
+	var st unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
+	if err != nil || st.Mask&unix.STATX_DIOALIGN == 0 || st.Dio_offset_align == 0 {
+		return 4096
+	}
+	return int(st.Dio_offset_align)
+}
+
+// Size is the capacity in bytes.
+func (d *Device) Size() int64 { return d.size }
+
+// Align is the unit, in bytes, in which the device itself reads and writes; smaller accesses are widened by this package.
+func (d *Device) Align() int { return d.align }
+
+// Close gives the device back. It does not flush.
+func (d *Device) Close() error { return d.file.Close() }
+
+// Flush makes completed writes durable.
+func (d *Device) Flush() error {
+	for {
+		err := unix.Fdatasync(int(d.file.Fd()))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("flush %s: %w", d.path, err)
+		}
+		return nil
+	}
+}
+
+func ioctl(fd int, req uint, arg unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(req), uintptr(arg)); errno != 0 {
+		return errno
+	}
+	return nil
+}

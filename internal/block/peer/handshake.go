@@ -1,0 +1,246 @@
+package peer
+
+import (
+	"fmt"
+
+	"holdfast/internal/block/generation"
+	"holdfast/internal/block/wire"
+)
+
+// PeerState: P_STATE came.
+func (m *Machine) PeerState(e Env, st wire.States) {
+	m.begin(e)
+	if m.reason != "" || !m.linkUp {
+		return
+	}
+	before := m.peer
+	m.peer.role = st.Role
+	if m.conn == wire.WFReportParams || m.reconsider(before, st) {
+		m.handshake(st)
+		return
+	}
+	switch {
+	case m.conn == wire.SyncSource && st.Conn <= wire.Connected && st.Disk == generation.UpToDate:
+		m.peer.finished = true
+		m.finishSource()
+	case m.conn == wire.Connected:
+		m.peer.disk = st.Disk
+		m.adjustPath()
+	}
+}
+
+// reconsider tells whether a state calls for a new comparison: the peer found that a resync is due, or became the source
+// of truth by force while neither disk was any good.
+func (m *Machine) reconsider(before remote, st wire.States) bool {
+	if m.conn != wire.Connected {
+		return false
+	}
+	forced := m.disk == generation.Inconsistent && before.disk == generation.Inconsistent &&
+		before.role == wire.Secondary && st.Role == wire.Primary && st.Disk == generation.UpToDate
+	return forced || st.Conn >= wire.StartingSyncS && st.Conn <= wire.WFBitMapT
+}
+
+// handshake decides what the connection leads to.
+func (m *Machine) handshake(st wire.States) {
+	if !m.peer.hasUUIDs || !m.peer.hasSizes {
+		m.confused("P_STATE before P_UUIDS and P_SIZES")
+		return
+	}
+	if st.Role == wire.Primary && m.primary() {
+		m.refuse("both nodes are Primary, and two primaries are not allowed")
+		return
+	}
+	if st.Disk == generation.Negotiating {
+		st.Disk = generation.Consistent
+		if m.peer.uuids.Flags&wire.UUIDInconsistent != 0 {
+			st.Disk = generation.Inconsistent
+		}
+	}
+	if !m.attached || st.Disk < generation.Inconsistent {
+		m.peer.disk = st.Disk
+		m.connected()
+		return
+	}
+	first := m.conn == wire.WFReportParams
+	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.disk, Discard: m.discard}
+	peer := generation.Host{
+		Side:    generation.Side{Set: m.peer.uuids.Set, Primary: st.Role == wire.Primary, CrashedPrimary: m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0},
+		Disk:    st.Disk,
+		Discard: m.peer.uuids.Flags&wire.UUIDDiscardMyData != 0,
+	}
+	out := generation.Handshake(self, peer, generation.Link{Protocol: m.link.Protocol,
+		NewPeer: m.link.Features&wire.FeatureWriteSame != 0, ResolveConflicts: m.link.ResolveConflicts})
+	if m.adopted() {
+		if !m.boundVerdict(&out, st) {
+			return
+		}
+	}
+	if out.Refuse != "" {
+		m.refuse(out.Refuse)
+		return
+	}
+	m.log(fmt.Sprintf("handshake: self %s, peer %s: %s (rule %d)", m.uuids, m.peer.uuids.Set, out.Verdict, out.Rule))
+	m.uuids, m.peer.uuids.Set = out.Self, out.Peer
+	m.peer.handshook = true
+	m.peer.disk = st.Disk
+	m.discard = false
+	m.carryOut(out.Verdict, first, st)
+}
+
+func (m *Machine) carryOut(v generation.Verdict, first bool, st wire.States) {
+	if v.Full() {
+		m.full = true
+		m.do(Store, SetAllBits)
+		m.full = false
+		m.do(Store)
+	}
+	switch {
+	case v.Source():
+		m.becomeSource(first, st)
+	case v.Target():
+		m.becomeTarget(first)
+	default:
+		m.connected()
+	}
+}
+
+// becomeSource sends the bitmap. Writes wait until the target has it.
+func (m *Machine) becomeSource(first bool, st wire.States) {
+	if m.primary() {
+		m.freeze("exchanging bitmaps with the peer")
+	}
+	m.conn = wire.WFBitMapS
+	m.linkAt = m.env.Now
+	if m.peer.disk > generation.Consistent {
+		m.peer.disk = generation.Consistent
+	}
+	if first {
+		m.sendState()
+	} else if st.Conn <= wire.Connected {
+		m.sendUUIDs()
+		m.sendState()
+	}
+	m.do(SendBitmap)
+}
+
+func (m *Machine) becomeTarget(first bool) {
+	m.conn = wire.WFBitMapT
+	m.linkAt = m.env.Now
+	if m.disk > generation.Outdated {
+		m.disk = generation.Outdated
+	}
+	m.do(Store)
+	if !first {
+		m.sendUUIDs()
+	}
+	m.sendState()
+}
+
+// connected: nothing to resync.
+func (m *Machine) connected() {
+	m.conn = wire.Connected
+	if m.attached && m.disk > generation.Inconsistent && m.peer.disk == generation.UpToDate && m.peer.handshook {
+		m.disk = generation.UpToDate
+	}
+	if m.attached {
+		m.do(Store)
+	}
+	m.sendState()
+	m.adjustPath()
+	m.log("connected")
+}
+
+// adjustPath makes a Primary's writes depend on the peer, or not, after the states have changed without a resync.
+func (m *Machine) adjustPath() {
+	usable := m.conn == wire.Connected && m.peer.handshook && m.peer.disk > generation.Inconsistent
+	switch {
+	case usable && m.path != pathUp:
+		m.pathUp()
+	case !usable && m.path == pathUp && m.conn == wire.Connected:
+		m.goOnAlone(wire.Connected)
+	}
+}
+
+// pathUp: from here on the peer's acknowledgement is needed.
+func (m *Machine) pathUp() {
+	if m.primary() && m.adopted() && !m.peerInU() {
+		m.askAdd()
+	}
+	m.path = pathUp
+	m.instance = m.link.PeerInstance
+	m.do(PathUp)
+	m.thaw()
+}
+
+// BitmapReceived: the peer's whole bitmap has been merged into ours.
+func (m *Machine) BitmapReceived(e Env) {
+	m.begin(e)
+	switch m.conn {
+	case wire.WFBitMapS:
+		m.startSource()
+	case wire.WFBitMapT:
+		m.do(SendBitmap)
+		m.conn = wire.WFSyncUUID
+	default:
+		m.confused("bitmap")
+	}
+}
+
+func (m *Machine) startSource() {
+	set, name := m.uuids.StartSource(m.env.Fresh)
+	m.uuids = set
+	m.conn = wire.SyncSource
+	m.peer.disk, m.peer.finished = generation.Inconsistent, false
+	m.do(WriteBitmap, Store)
+	m.emit(Effect{Do: SendSyncUUID, Number: name})
+	m.do(StartSource)
+	m.path = pathUp
+	m.instance = m.link.PeerInstance
+	m.do(PathUp)
+	m.thaw()
+	m.log(fmt.Sprintf("resync as SyncSource: %d KiB", m.env.OOS*4))
+}
+
+// PeerSyncUUID: P_SYNC_UUID came, the resync begins.
+func (m *Machine) PeerSyncUUID(e Env, name uint64) {
+	m.begin(e)
+	if m.conn != wire.WFSyncUUID {
+		m.confused("P_SYNC_UUID")
+		return
+	}
+	m.uuids = m.uuids.StartTarget(name)
+	m.disk = generation.Inconsistent
+	m.conn = wire.SyncTarget
+	m.do(WriteBitmap, Store, StartTarget)
+	m.log(fmt.Sprintf("resync as SyncTarget: %d KiB", e.OOS*4))
+}
+
+// TargetDone: every block is here, flushed, and the source has got all acknowledgements.
+func (m *Machine) TargetDone(e Env) {
+	m.begin(e)
+	if m.conn != wire.SyncTarget {
+		return
+	}
+	m.uuids = m.uuids.FinishTarget(m.peer.uuids.Set, false)
+	m.disk, m.conn, m.crashed = generation.UpToDate, wire.Connected, false
+	m.peer.disk = generation.UpToDate
+	m.do(EndResync, WriteBitmap, Store)
+	m.sendState()
+	m.log("resync done; " + m.uuids.String())
+}
+
+// finishSource ends the resync once the target said so. By then it has acknowledged every block.
+func (m *Machine) finishSource() {
+	if m.env.OOS != 0 {
+		m.confused(fmt.Sprintf("end of resync with %d blocks out of sync", m.env.OOS))
+		return
+	}
+	m.uuids = m.uuids.FinishSource().WithRole(m.primary())
+	m.conn, m.crashed = wire.Connected, false
+	m.peer.disk, m.peer.finished = generation.UpToDate, false
+	m.do(ResyncDurable, EndResync, WriteBitmap, Store)
+	if m.primary() && m.adopted() && !m.peerInU() {
+		m.askAdd()
+	}
+	m.log("resync done; " + m.uuids.String())
+}

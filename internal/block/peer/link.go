@@ -1,0 +1,215 @@
+package peer
+
+import (
+	"fmt"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block"
+	"holdfast/internal/block/generation"
+	"holdfast/internal/block/wire"
+)
+
+func (s Settings) withDefaults() Settings {
+	if s.Absence == 0 {
+		s.Absence = block.BoundAbsence
+	}
+	if s.WantRepeat == 0 {
+		s.WantRepeat = block.WantRepeat
+	}
+	if s.Handshake == 0 {
+		s.Handshake = block.HandshakeTimeout
+	}
+	return s
+}
+
+// LinkPolicy is the connection the volume should have. A connection made under another policy is to be closed.
+type LinkPolicy struct {
+	Wanted bool
+	Bound  bool
+	Epoch  uint64
+	TLS    api.TLSFiles
+}
+
+// Link gives the policy now.
+func (m *Machine) Link() LinkPolicy {
+	p := LinkPolicy{Bound: m.view.Bound}
+	if m.view.TLS != nil {
+		p.TLS = *m.view.TLS
+	}
+	if m.adopted() {
+		p.Epoch = m.view.Epoch
+	}
+	p.Wanted = m.wanted && m.attached && m.hasView && !m.removing && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
+	return p
+}
+
+// LinkUp: both connections to the peer are there and features and authentication agreed.
+func (m *Machine) LinkUp(e Env, info LinkInfo) {
+	m.begin(e)
+	m.link, m.linkUp, m.linkAt = info, true, e.Now
+	m.reason, m.retryAt = "", 0
+	m.peer = remote{disk: generation.DUnknown}
+	m.conn = wire.WFConnection
+	m.do(SendFirst)
+	m.sendUUIDs()
+	m.sendState()
+	m.conn = wire.WFReportParams
+}
+
+func (m *Machine) sendUUIDs() {
+	u := wire.UUIDSet{Set: m.uuids}
+	if m.discard {
+		u.Flags |= wire.UUIDDiscardMyData
+	}
+	if m.crashed {
+		u.Flags |= wire.UUIDCrashedPrimary
+	}
+	if m.disk == generation.Inconsistent {
+		u.Flags |= wire.UUIDInconsistent
+	}
+	m.emit(Effect{Do: SendUUIDs, UUIDs: u})
+}
+
+// LinkDown: the connection is gone. silent tells that the peer did not answer for the whole of its time, so that there is
+// no use in waiting for it.
+func (m *Machine) LinkDown(e Env, why string, silent bool) {
+	m.begin(e)
+	if !m.linkUp {
+		return
+	}
+	m.linkUp = false
+	was := m.conn
+	m.unlink()
+	if was == wire.SyncSource || was == wire.SyncTarget {
+		m.do(EndResync)
+	}
+	m.log("connection lost: " + why)
+	m.dropRequests()
+	if m.primary() && m.required() {
+		m.suspend(why, silent)
+		return
+	}
+	m.goOnAlone(was)
+}
+
+// unlink sets the states of a volume without a connection.
+func (m *Machine) unlink() {
+	m.conn = wire.StandAlone
+	if m.wanted && m.reason == "" {
+		m.conn = wire.WFConnection
+	}
+	m.peer.role, m.peer.disk = wire.RoleUnknown, generation.DUnknown
+	m.peer.finished, m.peer.handshook = false, false
+}
+
+// dropRequests answers what waited for the peer.
+func (m *Machine) dropRequests() {
+	switch m.pending.verb {
+	case api.VolumePrimary:
+		p := m.pending
+		m.pending = request{}
+		m.promote(p)
+	case api.VolumeDisconnect:
+		m.disconnected()
+	}
+}
+
+// suspend keeps acknowledgements back until the log has taken the peer out of U, or it is back (S4).
+func (m *Machine) suspend(why string, silent bool) {
+	if m.path == pathUp {
+		m.path = pathSuspended
+		m.do(PathSuspend)
+		m.lostAt = m.env.Now
+	}
+	if silent {
+		m.lostAt = m.env.Now - m.set.Absence
+	}
+	m.freeze(fmt.Sprintf("connection to %s lost (%s)", m.set.PeerNode, why))
+	m.checkAbsence()
+}
+
+// goOnAlone drops the peer under DRBD's rules: what it may lack is out of sync, and a Primary begins a new generation.
+// Within a cluster the generations are the log's.
+func (m *Machine) goOnAlone(was wire.Conn) {
+	m.path = pathGone
+	m.do(PathHold, PathGone)
+	if m.primary() && !m.adopted() && was >= wire.Connected && m.uuids.NeedsNewCurrent() && m.disk == generation.UpToDate {
+		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+		m.log("new current UUID " + m.uuids.String())
+	}
+	if m.attached {
+		m.do(WriteBitmap, Store)
+	}
+	if m.frozen == "" || m.resume == nil {
+		m.frozen = ""
+		m.do(PathRelease)
+	}
+}
+
+// refuse drops the connection for good: the operator has to look. Within a cluster it is tried again, since the next view
+// may settle it.
+func (m *Machine) refuse(why string) {
+	m.reason, m.retryAt = why, 0
+	if m.adopted() {
+		m.retryAt = m.env.Now + contradictionRetry
+	}
+	m.warn(why)
+	m.emit(Effect{Do: CloseLink, Text: why})
+}
+
+// contradictionRetry is the pause before a connection is tried again that the view did not allow.
+const contradictionRetry = time.Second
+
+// confused drops the connection because the peer did something that makes no sense now.
+func (m *Machine) confused(what string) {
+	m.emit(Effect{Do: CloseLink, Text: fmt.Sprintf("protocol error: %s while %s", what, m.conn)})
+}
+
+// PeerProtocol: P_PROTOCOL came; ours are the settings we sent.
+func (m *Machine) PeerProtocol(e Env, ours, theirs wire.ProtocolInfo) {
+	m.begin(e)
+	field := ""
+	switch {
+	case ours.Protocol != theirs.Protocol:
+		field = "protocol"
+	case ours.AfterSB0Pri != theirs.AfterSB0Pri:
+		field = "after-sb-0pri"
+	case ours.AfterSB1Pri != theirs.AfterSB1Pri:
+		field = "after-sb-1pri"
+	case ours.AfterSB2Pri != theirs.AfterSB2Pri:
+		field = "after-sb-2pri"
+	case ours.TwoPrimaries != theirs.TwoPrimaries:
+		field = "allow-two-primaries"
+	case ours.IntegrityAlg != theirs.IntegrityAlg:
+		field = "data-integrity-alg"
+	}
+	if field != "" {
+		m.refuse("incompatible " + field + " settings: make the resource's file equal on both nodes")
+	}
+}
+
+// PeerSizes: P_SIZES came.
+func (m *Machine) PeerSizes(e Env, s wire.SizesInfo) {
+	m.begin(e)
+	m.peer.sizes, m.peer.hasSizes = s, true
+	if !m.attached || s.Disk == 0 && s.Current == 0 {
+		return
+	}
+	theirs := s.Current
+	if theirs == 0 {
+		theirs = s.Disk
+		if s.User != 0 {
+			theirs = min(theirs, s.User)
+		}
+	}
+	if ours := uint64(m.size / 512); theirs != ours {
+		m.refuse(fmt.Sprintf("the peer's device has %d sectors, this one %d: give both the same size, with `size` in the disk section", theirs, ours))
+	}
+}
+
+// PeerUUIDs: P_UUIDS came.
+func (m *Machine) PeerUUIDs(e Env, u wire.UUIDSet) {
+	m.begin(e)
+	m.peer.uuids, m.peer.hasUUIDs = u, true
+}

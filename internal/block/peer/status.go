@@ -1,0 +1,88 @@
+package peer
+
+import (
+	"fmt"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/generation"
+	"holdfast/internal/block/wire"
+)
+
+// Disk is the state people see: in a cluster a disk is UpToDate only if U has it.
+func (m *Machine) Disk() generation.DiskState {
+	if m.disk == generation.UpToDate && m.adopted() && !m.selfInU() {
+		return generation.Outdated
+	}
+	return m.disk
+}
+
+// PeerDisk is the same for the peer's.
+func (m *Machine) PeerDisk() generation.DiskState {
+	if m.peer.disk == generation.UpToDate && m.adopted() && m.linkUp && !m.peerDiskShown() {
+		return generation.Outdated
+	}
+	return m.peer.disk
+}
+
+// peerDiskShown: the peer's generation follows ours through a resync, which its last P_UUIDS does not tell.
+func (m *Machine) peerDiskShown() bool {
+	r, ok := m.other()
+	return ok && parse(r.DeviceUUID) == m.link.PeerDevice
+}
+
+// Role is the role now.
+func (m *Machine) Role() wire.Role { return m.role }
+
+// Conn is the connection state now.
+func (m *Machine) Conn() wire.Conn { return m.conn }
+
+// Primary tells whether requests may be served.
+func (m *Machine) Primary() bool { return m.primary() }
+
+// Resuming tells that requests must wait: an earlier process was Primary, and the log's word on it is awaited.
+func (m *Machine) Resuming() bool { return m.resume != nil }
+
+// Attached tells whether there is a disk.
+func (m *Machine) Attached() bool { return m.attached }
+
+// Bound tells whether the log's rules, and so the lease, hold.
+func (m *Machine) Bound() bool { return m.adopted() }
+
+// Frozen is why acknowledgements wait, empty when they do not.
+func (m *Machine) Frozen() string { return m.frozen }
+
+// UUIDs are the generations now, Device the disk's identity.
+func (m *Machine) UUIDs() generation.Set { return m.uuids }
+
+// Device is the disk's random identity.
+func (m *Machine) Device() uint64 { return m.device }
+
+// PeerFeatures are the feature flags agreed with the peer.
+func (m *Machine) PeerFeatures() uint32 { return m.link.Features }
+
+// Busy tells whether an operator's request waits for something.
+func (m *Machine) Busy() bool { return m.pending.verb != "" }
+
+// FillStatus writes what the machine knows into s.
+func (m *Machine) FillStatus(s *api.VolumeStatus) {
+	s.Conn, s.Role, s.PeerRole = m.conn.String(), m.role.String(), m.peer.role.String()
+	s.Disk, s.PeerDisk = m.Disk().String(), m.PeerDisk().String()
+	s.Flags = "r-----"
+	if m.frozen != "" {
+		s.Flags = "s-----"
+	}
+	s.DeviceUUID = fmt.Sprintf("%016X", m.device)
+	s.CurrentUUID, s.BitmapUUID = Hex(m.uuids.Current), Hex(m.uuids.Bitmap)
+	s.History = [2]string{Hex(m.uuids.History[0]), Hex(m.uuids.History[1])}
+	s.CrashedPrimary = m.crashed
+	if m.linkUp {
+		s.PeerUUID = Hex(m.peer.uuids.Set.Current)
+		if m.link.PeerDevice != 0 {
+			s.PeerDeviceUUID = fmt.Sprintf("%016X", m.link.PeerDevice)
+		}
+	}
+	s.Bound = m.hasView && m.view.Bound
+	s.Epoch, s.Version = m.view.Epoch, m.view.Version
+	s.Frozen = m.frozen
+	s.Reason = m.reason
+}

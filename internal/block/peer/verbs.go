@@ -1,0 +1,391 @@
+package peer
+
+import (
+	"fmt"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block"
+	"holdfast/internal/block/generation"
+	"holdfast/internal/block/wire"
+)
+
+// drbdsetup's exit codes of a refused state change.
+const (
+	codeRefused    = 11
+	codeNoUpToDate = 17
+)
+
+// Refusal is the answer drbdsetup gives when a state change fails.
+func (m *Machine) Refusal(r wire.StateReturn) api.VolumeReply {
+	code := codeRefused
+	if r == wire.NoUpToDateDisk {
+		code = codeNoUpToDate
+	}
+	return api.VolumeReply{Code: code, Error: fmt.Sprintf("%d: State change failed: (%d) %s", m.set.Minor, r, r)}
+}
+
+// refusalFor is Refusal with the cluster's own reason.
+func (m *Machine) refusalFor(r wire.StateReturn, why string) api.VolumeReply {
+	reply := m.Refusal(r)
+	reply.Error += ": " + why
+	return reply
+}
+
+func (m *Machine) answer(id uint64, r api.VolumeReply) { m.emit(Effect{Do: Answer, ID: id, Reply: r}) }
+
+// Connect: the operator wants a connection.
+func (m *Machine) Connect(e Env, discard bool) {
+	m.begin(e)
+	m.wanted, m.reason, m.retryAt, m.discard = true, "", 0, discard
+	if m.conn == wire.StandAlone {
+		m.conn = wire.WFConnection
+	}
+}
+
+// Disconnect: the operator wants none. It is answered when the peer knows, or cannot.
+func (m *Machine) Disconnect(e Env, id uint64) {
+	m.begin(e)
+	if m.pending.verb != "" {
+		m.answer(id, m.Refusal(wire.InTransientState))
+		return
+	}
+	m.wanted = false
+	m.pending = request{id: id, verb: api.VolumeDisconnect, deadline: e.Now + requestTimeout}
+	if !m.linkUp || m.conn < wire.Connected {
+		m.disconnected()
+		return
+	}
+	m.emit(Effect{Do: SendConnChange, Change: wire.StateChange{Mask: wire.MaskConn, Value: wire.States{Conn: wire.Disconnecting}.Word()}})
+}
+
+// requestTimeout bounds the wait for a peer's answer to a change of state.
+const requestTimeout = 2 * time.Second
+
+func (m *Machine) disconnected() {
+	p := m.pending
+	m.pending = request{}
+	m.reason = ""
+	if m.linkUp {
+		m.emit(Effect{Do: CloseLink, Text: "disconnected by the operator"})
+	} else {
+		m.conn = wire.StandAlone
+	}
+	m.answer(p.id, api.VolumeReply{})
+}
+
+// Primary: the operator, or the cluster, wants this node to be Primary. epoch counts for a volume in the log.
+func (m *Machine) Primary(e Env, id uint64, force bool, epoch uint64) {
+	m.begin(e)
+	p := request{id: id, verb: api.VolumePrimary, force: force, deadline: e.Now + requestTimeout}
+	switch {
+	case m.pending.verb != "" || m.resume != nil:
+		m.answer(id, m.Refusal(wire.InTransientState))
+	case m.adopted():
+		m.primaryBound(p, epoch)
+	case m.primary():
+		m.answer(id, api.VolumeReply{})
+	case !m.attached:
+		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
+	case m.disk < generation.Outdated && !force, m.disk == generation.Outdated && !force:
+		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
+	case m.peer.role == wire.Primary:
+		m.answer(id, m.Refusal(wire.TwoPrimaries))
+	case m.conn == wire.SyncTarget || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID:
+		m.answer(id, m.Refusal(wire.InTransientState))
+	case m.conn >= wire.Connected:
+		m.pending = p
+		change := wire.StateChange{Mask: wire.MaskRole, Value: uint32(wire.Primary)}
+		if m.disk < generation.UpToDate {
+			change.Mask |= wire.MaskDisk
+			change.Value = wire.States{Role: wire.Primary, Disk: generation.UpToDate}.Word()
+		}
+		m.emit(Effect{Do: SendChange, Change: change})
+	default:
+		m.promote(p)
+	}
+}
+
+// primaryBound: a volume in the log is promoted in the log's epoch only (S3, S6).
+func (m *Machine) primaryBound(p request, epoch uint64) {
+	v := m.view
+	switch {
+	case epoch != v.Epoch || !m.isSelf(v.Primary):
+		m.answer(p.id, m.refusalFor(wire.InTransientState,
+			fmt.Sprintf("asked for epoch %d, the cluster's log is in epoch %d with %q as Primary", epoch, v.Epoch, v.Primary)))
+	case !m.selfInU():
+		m.answer(p.id, m.refusalFor(wire.NoUpToDateDisk, "this disk is not in the up-to-date set of the cluster's log"))
+	case m.primary():
+		m.answer(p.id, api.VolumeReply{})
+	default:
+		m.epoch = epoch
+		m.emit(Effect{Do: StoreEpoch, Number: epoch})
+		m.becomePrimary()
+		m.answer(p.id, api.VolumeReply{})
+	}
+}
+
+// promote carries a promotion out under DRBD's rules.
+func (m *Machine) promote(p request) {
+	forced := p.force && m.disk < generation.UpToDate
+	if !m.attached || m.disk < generation.UpToDate && !forced {
+		m.answer(p.id, m.Refusal(wire.NoUpToDateDisk))
+		return
+	}
+	alone := m.conn < wire.Connected && m.uuids.NeedsNewCurrent()
+	if forced || alone {
+		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+	}
+	m.disk = generation.UpToDate
+	m.becomePrimary()
+	if m.linkUp {
+		m.sendUUIDs()
+		m.sendState()
+	}
+	m.answer(p.id, api.VolumeReply{})
+}
+
+// becomePrimary changes the role; the path's state follows from the connection's.
+func (m *Machine) becomePrimary() {
+	m.role = wire.Primary
+	m.uuids = m.uuids.WithRole(true)
+	m.addAsked, m.removing, m.lostAt = false, false, m.env.Now
+	m.do(Store, PathReset)
+	m.emit(Effect{Do: SaveRole, Number: m.epoch})
+	if m.path == pathUp {
+		m.do(PathUp)
+	}
+	if m.adopted() {
+		m.instance = ""
+		m.settlePromotion()
+	}
+	m.log("role( Secondary -> Primary )")
+}
+
+// settlePromotion: in a cluster, writes wait for every member of U.
+func (m *Machine) settlePromotion() {
+	if m.linkUp && m.conn >= wire.Connected {
+		m.sendState()
+	}
+	switch {
+	case m.path == pathUp && m.peerInU():
+		m.instance = m.link.PeerInstance
+	case m.path == pathUp && m.conn == wire.Connected:
+		m.instance = m.link.PeerInstance
+		m.askAdd()
+	case m.path == pathUp:
+		m.instance = m.link.PeerInstance
+	case m.peerInU():
+		m.freeze("waiting for the connection to " + m.set.PeerNode)
+	}
+}
+
+// Secondary: the operator, or the cluster, wants this node to be Secondary. Nobody uses the device any more.
+func (m *Machine) Secondary(e Env, id uint64) {
+	m.begin(e)
+	switch {
+	case m.pending.verb != "" || m.resume != nil:
+		m.answer(id, m.Refusal(wire.InTransientState))
+	case !m.primary():
+		m.answer(id, api.VolumeReply{})
+	default:
+		m.pending = request{id: id, verb: api.VolumeSecondary, deadline: e.Now + block.DrainTimeout}
+		m.do(PathFlush)
+		m.checkDrained()
+	}
+}
+
+// checkDrained ends a demotion once nothing is under way and the peer has confirmed all.
+func (m *Machine) checkDrained() {
+	if m.pending.verb != api.VolumeSecondary || !m.env.Idle || m.path == pathUp && m.env.Unconfirmed || m.frozen != "" {
+		return
+	}
+	p := m.pending
+	m.pending = request{}
+	m.role = wire.Secondary
+	m.crashed = false
+	m.uuids = m.uuids.WithRole(false)
+	m.removing, m.addAsked, m.frozen = false, false, ""
+	m.do(WriteBitmap, Store)
+	m.emit(Effect{Do: SaveRole})
+	if m.linkUp {
+		m.sendState()
+	}
+	m.answer(p.id, api.VolumeReply{})
+	m.log("role( Primary -> Secondary )")
+}
+
+// Invalidate: the operator gives this disk's content up; it is resynced in full.
+func (m *Machine) Invalidate(e Env, id uint64) {
+	m.begin(e)
+	switch {
+	case m.pending.verb != "":
+		m.answer(id, m.Refusal(wire.InTransientState))
+	case !m.attached:
+		m.answer(id, m.Refusal(wire.NoLocalDisk))
+	case m.primary():
+		m.answer(id, m.refusalFor(wire.NoUpToDateDisk, "it is Primary"))
+	case m.adopted() && m.selfInU() && len(m.view.U) == 1:
+		m.answer(id, m.refusalFor(wire.NoUpToDateDisk, "this is the only up-to-date replica"))
+	case m.adopted() && m.selfInU():
+		m.answer(id, m.refusalFor(wire.InTransientState, "this disk is in the up-to-date set; only a Primary takes it out"))
+	default:
+		m.giveUp()
+		m.answer(id, api.VolumeReply{})
+	}
+}
+
+// giveUp makes the disk a fresh one, as far as its generations go: a target of a full resync whatever its past.
+func (m *Machine) giveUp() {
+	m.disk, m.crashed = generation.Inconsistent, false
+	m.uuids = generation.Set{Current: generation.JustCreated}
+	m.full = true
+	m.do(Store, SetAllBits)
+	m.full = false
+	m.do(Store)
+	if m.linkUp {
+		m.emit(Effect{Do: CloseLink, Text: "the disk was invalidated"})
+	}
+}
+
+// fail ends being Primary at once: every request gets an error. The extents of the activity log may differ from the
+// other replicas from now on.
+func (m *Machine) fail(why string, disk bool) {
+	if !m.primary() && m.resume == nil {
+		return
+	}
+	m.warn("no longer Primary: " + why)
+	m.role, m.resume = wire.Secondary, nil
+	m.crashed = true
+	m.frozen, m.removing, m.addAsked = "", false, false
+	m.path = pathGone
+	m.uuids = m.uuids.WithRole(false)
+	m.emit(Effect{Do: PathBreak, Text: why})
+	if disk && m.attached {
+		m.do(MarkExtents, WriteBitmap, Store)
+	}
+	m.emit(Effect{Do: SaveRole})
+	if m.linkUp {
+		m.emit(Effect{Do: CloseLink, Text: why})
+	}
+	if m.pending.verb == api.VolumeSecondary {
+		p := m.pending
+		m.pending = request{}
+		m.answer(p.id, api.VolumeReply{})
+	}
+}
+
+// LeaseOver: the node's lease has ended; nothing may be completed any more (S6).
+func (m *Machine) LeaseOver(e Env) {
+	m.begin(e)
+	m.fail("the node's lease has ended", true)
+}
+
+// Tick: time has passed, or requests have ended.
+func (m *Machine) Tick(e Env) {
+	m.begin(e)
+	m.checkAbsence()
+	m.checkDrained()
+	if m.linkUp && (m.conn == wire.WFReportParams || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID) && e.Now-m.linkAt > m.set.Handshake {
+		m.linkAt = e.Now
+		m.emit(Effect{Do: CloseLink, Text: fmt.Sprintf("the peer did not get beyond %s in time", m.conn)})
+	}
+	if m.pending.verb == "" || e.Now < m.pending.deadline {
+		return
+	}
+	p := m.pending
+	switch p.verb {
+	case api.VolumeDisconnect:
+		m.disconnected()
+		return
+	case api.VolumeSecondary:
+		m.answer(p.id, m.refusalFor(wire.InTransientState, "requests are still under way ("+m.frozen+")"))
+	default:
+		m.answer(p.id, m.refusalFor(wire.FailedByPeer, "the peer did not answer in time"))
+	}
+	m.pending = request{}
+}
+
+// PeerChange: the peer asks whether it may change its state.
+func (m *Machine) PeerChange(e Env, c wire.StateChange) {
+	m.begin(e)
+	asked := wire.StatesOf(c.Value)
+	ret := wire.Success
+	switch {
+	case m.pending.verb == api.VolumePrimary && m.link.ResolveConflicts:
+		ret = wire.ConcurrentChange
+	case c.Mask&wire.MaskRole != 0 && asked.Role == wire.Primary && m.primary():
+		ret = wire.TwoPrimaries
+	case c.Mask&wire.MaskRole != 0 && asked.Role == wire.Primary && m.adopted():
+		ret = wire.FailedByPeer
+	}
+	m.emit(Effect{Do: SendReply, Return: ret})
+}
+
+// PeerConnChange: the peer asks to change the connection's state; it may always leave.
+func (m *Machine) PeerConnChange(e Env, c wire.StateChange) {
+	m.begin(e)
+	ret := wire.Success
+	if wire.StatesOf(c.Value).Conn != wire.Disconnecting {
+		ret = wire.NotSupported
+	}
+	m.emit(Effect{Do: SendConnReply, Return: ret})
+	if ret == wire.Success {
+		m.conn = wire.TearDown
+	}
+}
+
+// ChangeReply: the peer's answer to our request.
+func (m *Machine) ChangeReply(e Env, r wire.StateReturn) {
+	m.begin(e)
+	if m.pending.verb != api.VolumePrimary {
+		return
+	}
+	p := m.pending
+	m.pending = request{}
+	if r < wire.Success {
+		m.answer(p.id, m.Refusal(r))
+		return
+	}
+	m.promote(p)
+}
+
+// ConnChangeReply: the peer's answer to our leaving.
+func (m *Machine) ConnChangeReply(e Env, _ wire.StateReturn) {
+	m.begin(e)
+	if m.pending.verb == api.VolumeDisconnect {
+		m.disconnected()
+	}
+}
+
+// tryResume makes a Primary again of a volume whose process was started again, if the log still says so.
+func (m *Machine) tryResume() {
+	if m.resume == nil || !m.attached || !m.hasView {
+		return
+	}
+	r := m.resume
+	if m.adopted() && (!r.Bound || r.Epoch != m.view.Epoch || !m.isSelf(m.view.Primary) || !m.selfInU()) && !m.adoptedSince(r) {
+		m.fail("the process was started again and the cluster's log has moved on", true)
+		return
+	}
+	m.resume = nil
+	m.role = wire.Primary
+	if !m.adopted() && m.uuids.NeedsNewCurrent() {
+		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+	}
+	m.uuids = m.uuids.WithRole(true)
+	m.log("Primary again after a restart of the process")
+	m.do(Store)
+	m.emit(Effect{Do: SaveRole, Number: m.epoch})
+	m.lostAt = m.env.Now
+	if m.adopted() && m.peerInU() {
+		m.remove("requests under way when the process ended may be on one disk only")
+		return
+	}
+	m.thaw()
+}
+
+// adoptedSince: the volume was taken into the log, with this node as Primary, while the process was away.
+func (m *Machine) adoptedSince(r *Resume) bool {
+	return !r.Bound && m.isSelf(m.view.Primary) && m.selfInU()
+}

@@ -1,0 +1,94 @@
+package writepath
+
+// startGroup begins a flush of the local disk and, beside it, of the peer, if one is wanted and none is under way.
+func (c *Core) startGroup() {
+	if c.group.running || c.broken != nil || c.peer == Suspended || c.held {
+		return
+	}
+	if len(c.waitFlush) == 0 && !c.forced {
+		return
+	}
+	c.forced = false
+	c.started++
+	g := &c.group
+	g.running, g.local, g.err = true, true, nil
+	g.members, c.waitFlush = c.waitFlush, g.members[:0]
+	c.emit(Effect{Do: FlushLocal})
+	g.remote = c.peer == Up && c.sendBarrier()
+}
+
+// sendBarrier closes the epoch. A peer that has been sent nothing since its last confirmed flush needs none.
+func (c *Core) sendBarrier() bool {
+	if c.epochWrites == 0 && len(c.current) == 0 && len(c.resynced) == 0 {
+		return false
+	}
+	c.barrier++
+	c.epochWrites = 0
+	c.pending = append(c.pending, c.current...)
+	c.current.reset()
+	c.resyncedPending = append(c.resyncedPending, c.resynced...)
+	c.resynced.reset()
+	c.emit(Effect{Do: SendBarrier, Number: c.barrier})
+	return true
+}
+
+// LocalFlushed tells how the flush of the local disk ended. A failure is final, and breaks the path: what was written
+// since the last good flush may be gone, and a second try would not say so.
+func (c *Core) LocalFlushed(err error) {
+	if !c.group.running || !c.group.local {
+		return
+	}
+	c.group.local = false
+	if err != nil {
+		c.Break(err)
+	}
+	c.closeGroup()
+}
+
+// BarrierAck tells that the peer has everything before the barrier on stable storage. It returns false for a number that
+// is not waited for: the peer is confused.
+func (c *Core) BarrierAck(number uint32) bool {
+	if number != c.barrier || !c.group.running || !c.group.remote {
+		return false
+	}
+	c.group.remote = false
+	c.pending.reset()
+	c.resyncedPending.reset()
+	c.closeGroup()
+	return true
+}
+
+func (c *Core) closeGroup() {
+	g := &c.group
+	if !g.running || g.local || g.remote {
+		return
+	}
+	g.running = false
+	err := g.err
+	if err == nil {
+		c.log.Confirm(c.started)
+	}
+	for _, id := range append([]ID(nil), g.members...) {
+		c.finish(id, err)
+	}
+	g.members = g.members[:0]
+	c.startGroup()
+	c.resume()
+	c.feedLog()
+}
+
+// Flushing tells whether a flush is under way.
+func (c *Core) Flushing() bool { return c.group.running }
+
+// Waiting tells whether the peer has yet to acknowledge something, so that its silence means something.
+func (c *Core) Waiting() bool {
+	if c.group.running && c.group.remote {
+		return true
+	}
+	for i := range c.ops {
+		if c.ops[i].phase == running && c.ops[i].remote {
+			return true
+		}
+	}
+	return false
+}

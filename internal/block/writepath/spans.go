@@ -1,0 +1,26 @@
+package writepath
+
+import "holdfast/internal/block/metadata"
+
+// spans is a set of ranges, kept as they came; neighbours that follow one another are joined.
+type spans []Span
+
+func (s *spans) add(r Span) {
+	if n := len(*s); n > 0 {
+		last := &(*s)[n-1]
+		if r.Start >= last.Start && r.Start <= last.End {
+			last.End = max(last.End, r.End)
+			return
+		}
+	}
+	*s = append(*s, r)
+}
+
+func (s *spans) reset() { *s = (*s)[:0] }
+
+// markIn sets the bits of all ranges.
+func (s spans) markIn(b *metadata.Bitmap) {
+	for _, r := range s {
+		b.SetBytes(r.Start, r.Len())
+	}
+}
