@@ -106,7 +106,7 @@ func (h *Host) Exec(ctx context.Context, cmd ...string) (Result, error) {
 	err := c.Run()
 	result := Result{Stdout: stdout.String(), Stderr: stderr.String()}
 	if c.ProcessState != nil {
-		result.Code = exitCode(c.ProcessState)
+		result.Code = ExitCode(c.ProcessState)
 	}
 	var exit *exec.ExitError
 	if ctx.Err() != nil {
@@ -118,8 +118,8 @@ func (h *Host) Exec(ctx context.Context, cmd ...string) (Result, error) {
 	return result, err
 }
 
-// exitCode is a process's exit code as a shell gives it.
-func exitCode(s *os.ProcessState) int {
+// ExitCode is a process's exit code as a shell gives it: 128 and the signal for one that was killed.
+func ExitCode(s *os.ProcessState) int {
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}

@@ -290,13 +290,16 @@ func daemonService(argv []string) []guest.Service {
 	}
 	return []guest.Service{{
 		Name: "holdfast", Aliases: []string{"pcsd", "corosync", "pacemaker"}, Managed: "the host's init",
-		Argv: argv, AtBoot: true, Restart: true,
+		Argv: argv, Stop: []string{argv[0], "cluster", "stop", "--local"}, AtBoot: true, Restart: true,
 	}}
 }
 
 // Down removes the lab of that name below DefaultDir, whatever state it is in; that there is none is no error.
-func Down(name string) error {
-	l, err := newLab(DefaultDir, name)
+func Down(name string) error { return DownAt(DefaultDir, name) }
+
+// DownAt is Down for a lab below a Config's Dir.
+func DownAt(base, name string) error {
+	l, err := newLab(base, name)
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,16 @@ func reaches(t *testing.T, from, to *lab.Host) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
+// eventually waits for a state, with a bound.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
 func TestHosts(t *testing.T) {
 	l := up(t, lab.Config{Name: "hosts"})
 	for _, h := range l.Hosts() {

@@ -38,7 +38,7 @@ type Service struct {
 	Argv []string `json:"argv"`
 	// Env is added to Environment.
 	Env []string `json:"env,omitempty"`
-	// Stop is run to stop it; without it the process gets SIGTERM (a Oneshot without it cannot be stopped).
+	// Stop is run to stop it, before the process gets SIGTERM; a Oneshot without it cannot be stopped.
 	Stop []string `json:"stop,omitempty"`
 	// Ready is tried until it succeeds before a start counts as done.
 	Ready []string `json:"ready,omitempty"`

@@ -11,8 +11,11 @@ import (
 
 // Limits of the supervision.
 const (
+	// stopCommandLimit bounds a service's Stop command: the daemon's hands over all it runs.
+	stopCommandLimit = 180 * time.Second
+
 	startLimit   = 60 * time.Second // a service that is not Ready by then has failed to start
-	stopLimit    = 30 * time.Second // then it is killed
+	stopLimit    = 30 * time.Second // after SIGTERM, then it is killed
 	readyEvery   = 50 * time.Millisecond
 	briefLife    = time.Second // a service that lived shorter is restarted with a growing delay
 	restartDelay = 50 * time.Millisecond
@@ -181,35 +184,34 @@ func (u *unit) stopOnce(out *os.File) error {
 	if len(u.Stop) == 0 {
 		return nil
 	}
-	if err := u.reaper.run(u.Stop, out, stopLimit); err != nil {
+	if err := u.reaper.run(u.Stop, out, stopCommandLimit); err != nil {
 		return fmt.Errorf("stop %s: %w", u.Name, err)
 	}
 	return nil
 }
 
-// end asks the process to end and kills its session's group when it does not.
+// end runs Stop, asks the process to end, and kills it when it does not. Only the process itself is killed, as with
+// systemd's KillMode=process: what a service started in sessions of their own is meant to outlive it.
 func (u *unit) end(pid int, ended <-chan struct{}, out *os.File) error {
 	if len(u.Stop) > 0 {
-		if err := u.reaper.run(u.Stop, out, stopLimit); err != nil {
-			fmt.Fprintf(out, "stop %s: %v; sending SIGTERM\n", u.Name, err)
-			signalGroup(pid, syscall.SIGTERM)
+		if err := u.reaper.run(u.Stop, out, stopCommandLimit); err != nil {
+			fmt.Fprintf(out, "stop %s: %v\n", u.Name, err)
 		}
-	} else if pid != 0 {
-		_ = syscall.Kill(pid, syscall.SIGTERM) // gone already is as good
 	}
+	signalProcess(pid, syscall.SIGTERM)
 	select {
 	case <-ended:
 		return nil
 	case <-time.After(stopLimit):
 	}
-	signalGroup(pid, syscall.SIGKILL)
+	signalProcess(pid, syscall.SIGKILL)
 	<-ended
 	return fmt.Errorf("stop %s: it did not end within %v and was killed", u.Name, stopLimit)
 }
 
-func signalGroup(pid int, sig syscall.Signal) {
+func signalProcess(pid int, sig syscall.Signal) {
 	if pid > 0 {
-		_ = syscall.Kill(-pid, sig) // the group may have gone
+		_ = syscall.Kill(pid, sig) // gone already is as good
 	}
 }
 
