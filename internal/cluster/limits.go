@@ -80,6 +80,10 @@ const (
 	ReadRetry = 300 * time.Millisecond
 	// LearnerLag is how many entries a learner may lag and still be promoted.
 	LearnerLag = 64
+	// CareEvery is the interval of the leader's housekeeping; ConfChangeRetry the time after which a change of the voters
+	// that did not come about is begun again.
+	CareEvery       = 200 * time.Millisecond
+	ConfChangeRetry = 1 * time.Second
 	// LeaderSettle is how long a leader leads before it may hand over to a witness.
 	LeaderSettle = 2 * time.Second
 	// TransferRetry is the time between two attempts to hand leadership over.
@@ -139,4 +143,29 @@ const (
 	// CertBackdate allows for clocks that disagree.
 	CertYears    = 20
 	CertBackdate = 48 * time.Hour
+)
+
+// Operations on resources.
+const (
+	// DefaultOpTimeout is an operation's timeout when the request has none; Pacemaker's default.
+	DefaultOpTimeout = 20 * time.Second
+	// MaxQueuedOps bounds the operations waiting for one resource.
+	MaxQueuedOps = 64
+	// MaxOutbox bounds the results waiting to be taken by a leader; beyond it the oldest is dropped, and logged.
+	MaxOutbox = 4096
+	// ReportRetryMin and ReportRetryMax bound the pause between two attempts to deliver a result.
+	ReportRetryMin = 50 * time.Millisecond
+	ReportRetryMax = 1 * time.Second
+	// MaxFinishedKeys are the operations remembered by key, so that one asked for twice runs once.
+	MaxFinishedKeys = 256
+	// DeathCheckGap is the least time between two monitors caused by the death of a resource's processes.
+	DeathCheckGap = 1 * time.Second
+	// MaxWatched bounds the processes watched for one resource.
+	MaxWatched = 64
+	// HardStopGrace is how long processes may take to disappear after their cgroup was killed.
+	HardStopGrace = 2 * time.Second
+	// OrphanPoll is how often an operation left by an earlier daemon is looked at.
+	OrphanPoll = 50 * time.Millisecond
+	// MaxExitReason bounds an exit reason on its way to the CIB, in bytes.
+	MaxExitReason = 1024
 )

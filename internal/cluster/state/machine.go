@@ -11,6 +11,8 @@ import (
 
 // Result is what became of a command. It is the same on every member.
 type Result struct {
+	// ID of the proposal.
+	ID ID `json:"-"`
 	// Index of the entry that applied or refused it.
 	Index uint64 `json:"index"`
 	// Refused says why nothing was changed; empty if the command was applied.
@@ -70,12 +72,13 @@ func (m *Machine) Apply(index, term uint64, data []byte) Result {
 	}
 	if known, ok := m.seen.find(id); ok {
 		m.Skip(index)
+		known.ID = id
 		return known
 	}
 	next := *m.view
 	next.Index = index
 	result := m.run(&tx{View: &next, term: term}, id, cmd, err)
-	result.Index = index
+	result.ID, result.Index = id, index
 	m.seen.add(id, result)
 	return result
 }
