@@ -1,0 +1,62 @@
+package pcs
+
+import (
+	"fmt"
+
+	"holdfast/internal/api"
+	"holdfast/internal/cli/pcs/show"
+)
+
+func (c *call) oneNode() (string, error) {
+	if len(c.words) != 1 {
+		return "", c.usage("name one host")
+	}
+	return c.words[0], nil
+}
+
+// witnessAdd adds a voter without data.
+func (c *call) witnessAdd() error {
+	node, err := c.oneNode()
+	if err != nil {
+		return err
+	}
+	if err := c.act("member.add", api.MemberRequest{Node: node, Witness: true}, nil); err != nil {
+		return fmt.Errorf("add the witness %s: %w", node, err)
+	}
+	c.out("%s: Added as a witness: it votes and holds no data", node)
+	return nil
+}
+
+// memberAdd adds a follower: a host that knows the cluster's state (for its balancer) and has no vote.
+func (c *call) memberAdd() error {
+	node, err := c.oneNode()
+	if err != nil {
+		return err
+	}
+	if err := c.act("member.add", api.MemberRequest{Node: node}, nil); err != nil {
+		return fmt.Errorf("add the member %s: %w", node, err)
+	}
+	c.out("%s: Added as a follower: it has no vote and holds no data", node)
+	return nil
+}
+
+func (c *call) memberRemove() error {
+	node, err := c.oneNode()
+	if err != nil {
+		return err
+	}
+	if err := c.act("member.remove", api.MemberRequest{Node: node}, nil); err != nil {
+		return fmt.Errorf("remove the member %s: %w", node, err)
+	}
+	c.out("%s: Removed from the cluster", node)
+	return nil
+}
+
+func (c *call) memberList() error {
+	st, err := c.clusterStatus()
+	if err != nil {
+		return err
+	}
+	c.lines(show.Members(st))
+	return nil
+}
