@@ -36,14 +36,14 @@ func (m *Machine) Role() wire.Role { return m.role }
 // Conn is the connection state now.
 func (m *Machine) Conn() wire.Conn { return m.conn }
 
-// Primary tells whether requests may be served.
-func (m *Machine) Primary() bool { return m.primary() }
+// IsPrimary tells whether requests may be served.
+func (m *Machine) IsPrimary() bool { return m.primary() }
 
 // Resuming tells that requests must wait: an earlier process was Primary, and the log's word on it is awaited.
 func (m *Machine) Resuming() bool { return m.resume != nil }
 
-// Attached tells whether there is a disk.
-func (m *Machine) Attached() bool { return m.attached }
+// HasDisk tells whether there is a disk.
+func (m *Machine) HasDisk() bool { return m.attached }
 
 // Bound tells whether the log's rules, and so the lease, hold.
 func (m *Machine) Bound() bool { return m.adopted() }
