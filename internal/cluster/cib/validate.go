@@ -101,7 +101,7 @@ func (v *validator) collect(e *Element) {
 }
 
 func (v *validator) id(e *Element, id string) {
-	if !ValidID(id) {
+	if !ValidID(id) && e.Name != "node" { // a node's id is a number: the schema has text there
 		v.errorf(e, "%q is not a usable id: it begins with a letter or underscore and holds letters, digits, '-', '_', '.'", id)
 	}
 	if first, dup := v.ids[id]; dup {
