@@ -67,6 +67,8 @@ type Operation struct {
 	// Meta are the meta attributes and notify variables, named as in the graph (CRM_meta_...), to be passed as
 	// OCF_RESKEY_CRM_meta_....
 	Meta map[string]string
+	// Started, if set, is told the id of the process that carries the operation out, when there is one.
+	Started func(pid int) `json:"-"`
 }
 
 // Result is what an operation came to.

@@ -41,7 +41,7 @@ func (a *Agent) Run(ctx context.Context, op agent.Operation) agent.Result {
 			ExitReason: fmt.Sprintf("agent %s: %s is not an executable file on this node", op.Spec, path)}
 	}
 	exit := process.Run(ctx, process.Command{Path: path, Args: []string{word}, Cgroup: ocf.Cgroup(a.root, op.Resource),
-		Env: []string{"PATH=" + process.SearchPath, "HOME=/root"}})
+		Env: []string{"PATH=" + process.SearchPath, "HOME=/root"}, Started: op.Started})
 	return result(op, exit)
 }
 

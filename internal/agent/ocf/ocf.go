@@ -56,7 +56,7 @@ func (a *Agent) Run(ctx context.Context, op agent.Operation) agent.Result {
 	if err := os.MkdirAll(runDir(a.root), 0o755); err != nil {
 		return agent.Result{Code: agent.ErrGeneric, Status: agent.Error, ExitReason: err.Error()}
 	}
-	cmd := process.Command{Path: path, Args: []string{op.Action}, Env: environment(a.root, op)}
+	cmd := process.Command{Path: path, Args: []string{op.Action}, Env: environment(a.root, op), Started: op.Started}
 	if a.cgroups {
 		cmd.Cgroup = Cgroup(a.root, op.Resource)
 	}
