@@ -134,11 +134,25 @@ func (h *Host) inside(namespaces int, f func() error) error {
 	}
 	defer unix.Close(pidfd)
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- enterAnd(pidfd, namespaces, f)
-	}()
+	go onOwnThread(func() { done <- enterAnd(pidfd, namespaces, f) })
 	return <-done
+}
+
+// onOwnThread runs f on a thread that ends with it. It must be the whole of its goroutine. The process's first thread
+// cannot end, and stands for the process in /proc/self: f never gets that one.
+func onOwnThread(f func()) {
+	runtime.LockOSThread() // never unlocked for f: the thread ends with the goroutine
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() { // runs elsewhere, since this thread is locked
+		defer close(done)
+		onOwnThread(f)
+	}()
+	<-done
+	runtime.UnlockOSThread()
 }
 
 func enterAnd(pidfd, namespaces int, f func() error) error {

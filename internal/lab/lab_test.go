@@ -92,9 +92,7 @@ func TestHosts(t *testing.T) {
 			t.Errorf("PID 1 of %s is %s", h.Name(), got)
 		}
 		for _, other := range l.Hosts() {
-			if !reaches(t, h, other) {
-				t.Errorf("%s does not reach %s", h.Name(), other.Name())
-			}
+			eventually(t, h.Name()+" reaches "+other.Name(), func() bool { return reaches(t, h, other) })
 		}
 	}
 }

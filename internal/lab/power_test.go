@@ -38,7 +38,7 @@ func TestPowerCut(t *testing.T) {
 
 // TestShutdown checks that an orderly shutdown, unlike a power cut, keeps what was not flushed.
 func TestShutdown(t *testing.T) {
-	l := up(t, lab.Config{Name: "shutdown"})
+	l := up(t, lab.Config{Name: "reboot"})
 	ctx := context.Background()
 	h := l.Host("lqi1ecmy03")
 	sh(t, h, "echo kept > /var/lib/kept; systemctl is-active nginx")

@@ -37,7 +37,8 @@ func buildRouter(t Topology) error {
 }
 
 func buildBridge(name string, s Subnet) error {
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
+	// With a hardware address of its own it does not take that of a port, which would change when a host reboots.
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: hardwareAddr(s.Gateway())}}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("make the bridge: %w", err)
 	}

@@ -13,10 +13,12 @@ type HostStatus struct {
 
 // Status is what `holdfast lab status` shows.
 type Status struct {
-	Name   string       `json:"name"`
-	Dir    string       `json:"dir"`
-	Keeper bool         `json:"keeper_alive"`
-	Hosts  []HostStatus `json:"hosts"`
+	Name   string `json:"name"`
+	Dir    string `json:"dir"`
+	Keeper bool   `json:"keeper_alive"`
+	// KeeperPID is the keeper's number, also after its death.
+	KeeperPID int          `json:"keeper_pid"`
+	Hosts     []HostStatus `json:"hosts"`
 	// Cuts reads `A -> B` for each direction that does not pass.
 	Cuts []string `json:"cuts,omitempty"`
 }
@@ -27,7 +29,7 @@ func (l *Lab) Status() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	status := Status{Name: s.Name, Dir: string(l.dir), Keeper: s.Keeper.alive()}
+	status := Status{Name: s.Name, Dir: string(l.dir), Keeper: s.Keeper.alive(), KeeperPID: s.Keeper.PID}
 	for _, spec := range s.Topology.Hosts {
 		h := HostStatus{Name: spec.Name, Address: spec.Address.String(), Role: string(spec.Role), State: "down"}
 		if p := s.Hosts[spec.Name]; p.alive() {

@@ -181,7 +181,8 @@ func (p *initProcess) find(name string) *unit {
 }
 
 // shutdown stops the services in reverse order and then whatever is left. When PID 1 returns, the kernel kills the rest
-// and unmounts the host's file systems.
+// and unmounts the host's file systems, which writes them back. There is no sync(2): it would wait for every file system
+// of the machine, those of frozen hosts too.
 func (p *initProcess) shutdown() {
 	for i := len(p.units) - 1; i >= 0; i-- {
 		if err := p.units[i].stop(); err != nil {
@@ -192,7 +193,6 @@ func (p *initProcess) shutdown() {
 	for end := time.Now().Add(shutdownLimit); processesLeft() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	syscall.Sync()
 }
 
 // processesLeft tells whether anything but PID 1 lives in the host.
