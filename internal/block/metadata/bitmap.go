@@ -133,8 +133,10 @@ func (b *Bitmap) next(from, invert uint64) (uint64, bool) {
 	mask := ^uint64(0) << (from % wordBits)
 	for w := from / wordBits; w < uint64(len(b.words)); w++ {
 		if v := (b.words[w] ^ invert) & mask; v != 0 {
-			bit := w*wordBits + uint64(bits.TrailingZeros64(v))
-			return bit, bit < b.size
+			if bit := w*wordBits + uint64(bits.TrailingZeros64(v)); bit < b.size {
+				return bit, true
+			}
+			return 0, false
 		}
 		mask = ^uint64(0)
 	}
