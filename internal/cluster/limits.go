@@ -115,6 +115,8 @@ const (
 	// LinkIdle closes a connection on which nothing came for so long (every class sends keep-alives, LinkKeepAlive).
 	LinkIdle      = 3 * time.Second
 	LinkKeepAlive = 500 * time.Millisecond
+	// BeatIdle is LinkIdle for heartbeats, which must find out sooner.
+	BeatIdle = 1 * time.Second
 	// WriteTimeout bounds writing one frame; a peer that takes nothing for so long is disconnected.
 	WriteTimeout = 2 * time.Second
 	// BulkWriteTimeout is the same for a snapshot.
