@@ -19,26 +19,28 @@ const cgroupParent = "holdfast-lab"
 // cgroup is a cgroup v2 directory.
 type cgroup string
 
-// cgroupRoot finds where the machine has its cgroup2 hierarchy, alone or beside the older ones.
-func cgroupRoot() (cgroup, error) {
+// cgroupMount is where the machine has its cgroup2 hierarchy.
+type cgroupMount struct {
+	root cgroup
+	// delegating is the mount option nsdelegate: the kernel then refuses to start a process in a cgroup from a cgroup
+	// namespace that does not show both.
+	delegating bool
+}
+
+// findCgroups finds the cgroup2 hierarchy, alone or beside the older ones.
+func findCgroups() (cgroupMount, error) {
 	file, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return "", fmt.Errorf("find cgroup2: %w", err)
+		return cgroupMount{}, fmt.Errorf("find cgroup2: %w", err)
 	}
 	defer file.Close()
 	for s := bufio.NewScanner(file); s.Scan(); {
 		before, after, _ := strings.Cut(s.Text(), " - ")
 		if fields := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			return cgroup(fields[4]), nil
+			return cgroupMount{cgroup(fields[4]), strings.Contains(after, "nsdelegate")}, nil
 		}
 	}
-	return "", errors.New("find cgroup2: it is not mounted; the lab needs it: mount -t cgroup2 none /sys/fs/cgroup")
-}
-
-// labCgroup is the cgroup of the lab of that name.
-func labCgroup(name string) (cgroup, error) {
-	root, err := cgroupRoot()
-	return root.child(cgroupParent).child(name), err
+	return cgroupMount{}, errors.New("find cgroup2: it is not mounted; the lab needs it: mount -t cgroup2 none /sys/fs/cgroup")
 }
 
 func (c cgroup) child(name string) cgroup { return cgroup(filepath.Join(string(c), name)) }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,15 @@ import (
 // hostNamespaces are all the namespaces a host has of its own.
 const hostNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+
+// commandNamespaces are those a command is started from. With a delegating cgroup mount it keeps the machine's cgroup
+// namespace, and differs from the host's other processes only in what its /proc/self/cgroup shows.
+func (l *Lab) commandNamespaces() int {
+	if l.delegating {
+		return hostNamespaces &^ unix.CLONE_NEWCGROUP
+	}
+	return hostNamespaces
+}
 
 // pipeGrace is how long Wait goes on reading the output of a command that has ended but left somebody holding its pipe.
 const pipeGrace = 500 * time.Millisecond
@@ -68,7 +78,7 @@ func (c *Cmd) start() error {
 		c.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	c.SysProcAttr.UseCgroupFD, c.SysProcAttr.CgroupFD = true, int(dir.Fd())
-	return c.host.inside(hostNamespaces, func() error {
+	return c.host.inside(c.host.lab.commandNamespaces(), func() error {
 		path, err := lookPath(c.Path)
 		if err != nil {
 			return err
@@ -84,6 +94,22 @@ func (c *Cmd) Run() error {
 		return err
 	}
 	return c.Wait()
+}
+
+// Output runs the command and returns its standard output.
+func (c *Cmd) Output() ([]byte, error) {
+	var out bytes.Buffer
+	c.Stdout = &out
+	err := c.Run()
+	return out.Bytes(), err
+}
+
+// CombinedOutput runs the command and returns its standard output and standard error, mixed as they came.
+func (c *Cmd) CombinedOutput() ([]byte, error) {
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	err := c.Run()
+	return out.Bytes(), err
 }
 
 // Result is how a command ended.

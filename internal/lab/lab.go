@@ -82,6 +82,8 @@ type Lab struct {
 	dir      labDir
 	group    cgroup
 	topology Topology
+	// delegating: see cgroupMount.
+	delegating bool
 }
 
 func newLab(base, name string) (*Lab, error) {
@@ -94,11 +96,14 @@ func newLab(base, name string) (*Lab, error) {
 	if base == "" {
 		base = DefaultDir
 	}
-	group, err := labCgroup(name)
+	cgroups, err := findCgroups()
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{name: name, dir: labDir(filepath.Join(base, name)), group: group}, nil
+	return &Lab{
+		name: name, dir: labDir(filepath.Join(base, name)),
+		group: cgroups.root.child(cgroupParent).child(name), delegating: cgroups.delegating,
+	}, nil
 }
 
 // Open returns the running lab of that name below DefaultDir.
