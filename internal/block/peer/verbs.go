@@ -261,6 +261,9 @@ func (m *Machine) fail(why string, disk bool) {
 	m.path = pathGone
 	m.uuids = m.uuids.WithRole(false)
 	m.emit(Effect{Do: PathBreak, Text: why})
+	if !m.linkUp {
+		m.do(PathGone)
+	}
 	if disk && m.attached {
 		m.do(MarkExtents, WriteBitmap, Store)
 	}

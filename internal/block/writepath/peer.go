@@ -184,3 +184,6 @@ func (c *Core) FlushAll() {
 	c.forced = true
 	c.startGroup()
 }
+
+// ResyncUnconfirmed tells whether AddUnconfirmedTo has anything to add.
+func (c *Core) ResyncUnconfirmed() bool { return len(c.resynced)+len(c.resyncedPending) > 0 }

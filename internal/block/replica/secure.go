@@ -1,0 +1,114 @@
+package replica
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block"
+)
+
+func readFull(c net.Conn, p []byte) (int, error) { return io.ReadFull(c, p) }
+
+// secure sets the socket up and, for a bound peer, brings TLS up and exchanges hellos.
+func (p *pairing) secure(e *end) error {
+	if tcp, ok := e.conn.(*net.TCPConn); ok {
+		tcp.SetNoDelay(true)
+	}
+	if !p.cfg.Bound {
+		return nil
+	}
+	e.conn.SetDeadline(time.Now().Add(block.HandshakeTimeout))
+	conf, err := tlsConfig(p.cfg)
+	if err != nil {
+		return err
+	}
+	t := tls.Server(e.conn, conf)
+	if e.dialed {
+		t = tls.Client(e.conn, conf)
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, block.HandshakeTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS with %s: %w", p.cfg.Peer, err)
+	}
+	if e.hello, err = p.greetings(t); err != nil {
+		return err
+	}
+	e.conn.SetDeadline(time.Time{})
+	e.conn = t
+	return nil
+}
+
+func (p *pairing) greetings(t net.Conn) (hello, error) {
+	mine := hello{Version: helloVersion, Resource: p.cfg.Resource, Node: p.cfg.Node, Device: p.cfg.Device, Epoch: p.cfg.Epoch, Instance: p.cfg.Instance}
+	var theirs hello
+	if err := api.WriteFrame(t, mine); err != nil {
+		return theirs, fmt.Errorf("hello: %w", err)
+	}
+	if err := api.ReadFrame(t, &theirs); err != nil {
+		return theirs, fmt.Errorf("hello: %w", err)
+	}
+	switch {
+	case theirs.Version != helloVersion:
+		return theirs, fmt.Errorf("%s speaks version %d of the hello, this node %d", p.cfg.Peer, theirs.Version, helloVersion)
+	case theirs.Resource != p.cfg.Resource:
+		return theirs, fmt.Errorf("%s is connecting resource %q, this is %q: do both files name the same port?", p.cfg.Peer, theirs.Resource, p.cfg.Resource)
+	case theirs.Node != p.cfg.Peer:
+		return theirs, fmt.Errorf("expected node %s, got %q", p.cfg.Peer, theirs.Node)
+	case theirs.Epoch != p.cfg.Epoch:
+		return theirs, fmt.Errorf("%s is in epoch %d, this node in %d: a connection belongs to one epoch", p.cfg.Peer, theirs.Epoch, p.cfg.Epoch)
+	}
+	return theirs, nil
+}
+
+// tlsConfig demands TLS 1.3 both ways and a certificate of the cluster's CA that names the peer. Names are checked here
+// and not by the standard rules, because certificates name nodes and not hosts.
+func tlsConfig(cfg Config) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
+	if err != nil {
+		return nil, fmt.Errorf("this node's certificate: %w", err)
+	}
+	pem, err := os.ReadFile(cfg.TLS.CA)
+	if err != nil {
+		return nil, fmt.Errorf("the cluster's CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the cluster's CA: no certificate in %s", cfg.TLS.CA)
+	}
+	return &tls.Config{
+		Certificates:           []tls.Certificate{cert},
+		MinVersion:             tls.VersionTLS13,
+		ClientAuth:             tls.RequireAnyClientCert,
+		InsecureSkipVerify:     true, // VerifyConnection does it
+		SessionTicketsDisabled: true,
+		VerifyConnection:       func(s tls.ConnectionState) error { return verifyPeer(s, roots, cfg.Peer) },
+	}, nil
+}
+
+func verifyPeer(s tls.ConnectionState, roots *x509.CertPool, name string) error {
+	if len(s.PeerCertificates) == 0 {
+		return errors.New("the peer shows no certificate")
+	}
+	leaf := s.PeerCertificates[0]
+	if leaf.Subject.CommonName != name {
+		return fmt.Errorf("the certificate names %q, expected %q", leaf.Subject.CommonName, name)
+	}
+	between := x509.NewCertPool()
+	for _, c := range s.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err != nil {
+		return fmt.Errorf("the certificate of %s is not of this cluster: %w", name, err)
+	}
+	return nil
+}

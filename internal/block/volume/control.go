@@ -1,0 +1,274 @@
+package volume
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block"
+)
+
+// control is the socket the daemon talks to. One daemon at a time: a newer connection replaces the older.
+type control struct {
+	e  *engine
+	mu sync.Mutex
+	// session is the connection in use; nil if no daemon is there.
+	session *session
+	closed  bool
+}
+
+// session is one daemon's connection.
+type session struct {
+	conn net.Conn
+	out  chan api.VolumeMessage
+	done chan struct{}
+	once sync.Once
+}
+
+func newControl(e *engine) *control { return &control{e: e} }
+
+func (c *control) serve(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go c.talk(conn)
+	}
+}
+
+// close ends the conversation once what is queued has been sent, or cannot be.
+func (c *control) close() {
+	c.mu.Lock()
+	s := c.session
+	c.closed, c.session = true, nil
+	c.mu.Unlock()
+	if s == nil {
+		return
+	}
+	close(s.out)
+	select {
+	case <-s.done:
+	case <-time.After(lastWords):
+		s.end()
+	}
+}
+
+// lastWords bounds the sending of the last answers when the process ends.
+const lastWords = time.Second
+
+// talk serves one connection.
+func (c *control) talk(conn net.Conn) {
+	name := c.e.cfg.Resource.Name
+	var m api.VolumeMessage
+	if err := api.ReadFrame(conn, &m); err != nil || m.Hello == nil {
+		conn.Close()
+		return
+	}
+	hello := &api.VolumeHello{Version: api.VolumeProtocol, Resource: name, PID: os.Getpid()}
+	if err := api.WriteFrame(conn, api.VolumeMessage{Hello: hello}); err != nil || m.Hello.Version != api.VolumeProtocol || m.Hello.Resource != name {
+		c.e.log.Warn("refused a control connection", "version", m.Hello.Version, "resource", m.Hello.Resource)
+		conn.Close()
+		return
+	}
+	s := c.adopt(conn)
+	if s == nil {
+		conn.Close()
+		return
+	}
+	go s.write()
+	c.e.inbox.call(func() { c.e.lastStatus, c.e.statusDue, c.e.wantAt = nil, true, 0 })
+	for {
+		var m api.VolumeMessage
+		if err := api.ReadFrame(conn, &m); err != nil {
+			c.leave(s)
+			return
+		}
+		c.e.inbox.call(func() { c.e.command(s, m) })
+	}
+}
+
+func (c *control) adopt(conn net.Conn) *session {
+	s := &session{conn: conn, out: make(chan api.VolumeMessage, block.ControlQueue), done: make(chan struct{})}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	if c.session != nil {
+		c.session.end()
+	}
+	c.session = s
+	return s
+}
+
+func (c *control) leave(s *session) {
+	s.end()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == s {
+		c.session = nil
+	}
+}
+
+func (s *session) end() {
+	s.once.Do(func() {
+		close(s.done)
+		s.conn.Close()
+	})
+}
+
+func (s *session) write() {
+	defer s.end()
+	for {
+		select {
+		case m, ok := <-s.out:
+			if !ok || api.WriteFrame(s.conn, m) != nil {
+				return
+			}
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// send queues a message for the daemon; false if there is none, or it does not read (then it is dropped).
+func (c *control) send(m api.VolumeMessage) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		return false
+	}
+	select {
+	case c.session.out <- m:
+		return true
+	default:
+		c.session.end()
+		c.session = nil
+		return false
+	}
+}
+
+// reply answers a command to the daemon that gave it.
+func (c *control) reply(s *session, id uint64, r api.VolumeReply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == s {
+		select {
+		case s.out <- api.VolumeMessage{ID: id, Reply: &r}:
+		default:
+			s.end()
+		}
+	}
+}
+
+// command carries out what the daemon says, on the engine's goroutine.
+func (e *engine) command(s *session, m api.VolumeMessage) {
+	switch {
+	case m.View != nil:
+		e.machine.View(e.env(), *m.View)
+		e.statusDue = true
+	case m.Do != nil:
+		do := *m.Do
+		e.verb(do, func(r api.VolumeReply) {
+			if r.Error != "" {
+				e.log.Info("refused", "verb", do.Verb, "code", r.Code, "why", r.Error)
+			}
+			e.sendStatusNow()
+			e.control.reply(s, m.ID, r)
+		})
+	}
+}
+
+// await registers what is to be done with the answer of the machine to a request, and gives the request's number.
+func (e *engine) await(answer func(api.VolumeReply)) uint64 {
+	e.nextReply++
+	e.replies[e.nextReply] = answer
+	return e.nextReply
+}
+
+func (e *engine) answer(id uint64, r api.VolumeReply) {
+	if f := e.replies[id]; f != nil {
+		delete(e.replies, id)
+		f(r)
+	}
+}
+
+// followWant sends what the volume needs of the log, again and again until a view shows it.
+func (e *engine) followWant() {
+	w := e.machine.Want()
+	if w == nil {
+		e.wantAt = 0
+		return
+	}
+	same := e.wantAt != 0 && sameWant(*w, e.wantSent)
+	if same && e.now().Sub(e.wantAt) < block.WantRepeat {
+		return
+	}
+	if e.control.send(api.VolumeMessage{Want: w}) {
+		e.wantSent, e.wantAt = *w, e.now()
+	}
+}
+
+func sameWant(a, b api.VolumeWant) bool {
+	if a.Add != nil && b.Add != nil && *a.Add != *b.Add || (a.Add == nil) != (b.Add == nil) {
+		return false
+	}
+	a.Add, b.Add = nil, nil
+	return a == b
+}
+
+// sendStatus tells the daemon after a change, not too often.
+func (e *engine) sendStatus() {
+	if !e.statusDue || e.now().Sub(e.statusAt) < block.StatusGap {
+		return
+	}
+	e.sendStatusNow()
+}
+
+func (e *engine) sendStatusNow() {
+	e.statusDue, e.statusAt = false, e.now()
+	st := e.status()
+	text, err := json.Marshal(st)
+	if err != nil || bytes.Equal(text, e.lastStatus) {
+		return
+	}
+	if e.control.send(api.VolumeMessage{Status: st}) {
+		e.lastStatus = text
+	}
+}
+
+// status is all this process knows of the volume.
+func (e *engine) status() *api.VolumeStatus {
+	st := &api.VolumeStatus{Resource: e.cfg.Resource.Name, Minor: e.volume.Minor, Device: e.volume.Path(), PID: os.Getpid(),
+		Protocol: e.cfg.Resource.Protocol(), InUse: e.inUse}
+	e.machine.FillStatus(st)
+	if e.front != nil {
+		st.Kernel = e.front.DevicePath()
+	}
+	kib := func(n uint64) uint64 { return n / 1024 }
+	st.Counters = api.VolumeCounters{NS: kib(e.stats.sent), NR: kib(e.stats.received), DW: kib(e.stats.written),
+		DR: kib(e.stats.read), EP: 1, WO: "f"}
+	st.ResyncedBytes = e.stats.resynced
+	if e.store == nil {
+		return st
+	}
+	st.SizeBytes = e.store.size
+	st.Counters.OOS = e.store.bits.Count() * 4
+	st.Counters.AL, st.Counters.BM = e.store.alWrites+e.store.log.Written(), e.store.bmWrites
+	st.Counters.AP = uint64(e.path.Active())
+	st.Counters.LO = uint64(e.conn.peerJobs + e.reading)
+	if e.sync.progress != nil {
+		st.Resync = e.sync.progress.Status(e.env().Now, e.store.bits.Count())
+	}
+	return st
+}
+
+func failed(code int, format string, args ...any) api.VolumeReply {
+	return api.VolumeReply{Code: code, Error: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,314 @@
+package volume
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block"
+	"holdfast/internal/block/backing"
+	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/peer"
+	"holdfast/internal/block/replica"
+	"holdfast/internal/block/resfile"
+	"holdfast/internal/block/resync"
+	"holdfast/internal/block/writepath"
+	"holdfast/internal/clock"
+	"holdfast/internal/disk"
+)
+
+// engine is the volume: everything in it belongs to the goroutine of run, but for inbox, slots, pool and control.
+type engine struct {
+	cfg      Config
+	log      *slog.Logger
+	self     *resfile.Host
+	other    *resfile.Host
+	volume   *resfile.Volume
+	files    stateFiles
+	instance string
+
+	inbox   *inbox
+	slots   chan struct{}
+	workers *workers
+	pool    *replica.Pool
+	jobs    jobPool
+	control *control
+
+	machine *peer.Machine
+	store   *store
+	path    *writepath.Core
+	ops     []*kernel.Request // of the path's operations
+	parked  []*kernel.Request // wait for a resumed Primary
+	reading int
+
+	front     kernel.Frontend
+	target    *target
+	inUse     []string
+	inUseAt   clock.Boottime
+	asking    bool // an InUse runs
+	lease     Lease
+	logJob    bool // an activity log transaction is under way
+	logBlock  []byte
+	metaBusy  chan struct{} // closed when the metadata job under way is carried out; nil if none
+	bitmapAt  clock.Boottime
+	failure   error // ends the process
+	finished  bool
+	deferred  []func() // wait for the drain of an old connection
+	replies   map[uint64]func(api.VolumeReply)
+	nextReply uint64
+
+	conn  connection
+	sync  syncState
+	stats counters
+
+	wantSent   api.VolumeWant
+	wantAt     clock.Boottime
+	statusAt   clock.Boottime
+	statusDue  bool
+	lastStatus []byte
+}
+
+// connection is the state of the peer's link.
+type connection struct {
+	link     *replica.Link
+	closing  bool
+	policy   peer.LinkPolicy
+	cancel   context.CancelFunc // of the attempt under way
+	attempt  int
+	receiver *writepath.Receiver
+	received []*job // by the receiver's ID
+	bitmapIn *bitmapIn
+	peerJobs int // writes of this or an earlier link under way
+	seq      uint32
+	ackSeq   uint32
+	heardAck clock.Boottime
+}
+
+// counters are /proc/drbd's, in bytes or pieces.
+type counters struct {
+	sent, received, written, read uint64
+	resynced                      int64
+}
+
+// syncState is the resync under way.
+type syncState struct {
+	target   *resync.Target
+	progress *resync.Progress
+	finish   finishStep
+	reads    map[writepath.ID]*resyncRead // by lock
+	byOffset map[int64]*resyncRead        // sent, not acknowledged
+}
+
+func newEngine(cfg Config) (*engine, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
+	if cfg.OpenDisk == nil {
+		cfg.OpenDisk = func(path string) (disk.Device, error) { return backing.Open(path) }
+	}
+	e := &engine{cfg: cfg, inbox: newInbox(), slots: make(chan struct{}, block.MaxInFlight), pool: &replica.Pool{},
+		replies: map[uint64]func(api.VolumeReply){}, logBlock: backing.Buffer(4096)}
+	e.log = cfg.Log.With("resource", cfg.Resource.Name)
+	var err error
+	if e.self, e.other, err = cfg.Resource.For(cfg.Node); err != nil {
+		return nil, err
+	}
+	if len(e.self.Volumes) != 1 {
+		return nil, fmt.Errorf("resource %s has %d volumes on %s; one is supported", cfg.Resource.Name, len(e.self.Volumes), cfg.Node)
+	}
+	e.volume = e.self.Volumes[0]
+	e.files = newStateFiles(cfg.Root, cfg.Resource.Name)
+	epoch, err := e.files.loadEpoch()
+	if err != nil {
+		return nil, err
+	}
+	e.instance = randomName()
+	e.machine = peer.New(peer.Settings{Resource: cfg.Resource.Name, Node: cfg.Node, PeerNode: e.other.Name(), Minor: e.volume.Minor}, epoch)
+	e.workers = startWorkers(block.DiskWorkers, func(j *job) { e.inbox.post(event{job: j}) })
+	e.control = newControl(e)
+	return e, nil
+}
+
+func randomName() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func random64() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:]) | 1<<63 // never one of the small reserved values
+}
+
+func (e *engine) now() clock.Boottime { return e.cfg.Clock.Boottime() }
+
+// env is what the machine gets with each event.
+func (e *engine) env() peer.Env {
+	v := peer.Env{Now: time.Duration(e.now()), Fresh: random64(), Idle: true}
+	if e.store != nil {
+		v.OOS = e.store.bits.Count()
+		v.Unconfirmed = e.path.Unconfirmed()
+		v.Idle = e.path.Idle() && e.reading == 0
+	}
+	return v
+}
+
+func (e *engine) run(ctx context.Context) error {
+	ticker := time.NewTicker(block.Tick)
+	defer ticker.Stop()
+	defer e.shutdown()
+	var spent []event
+	for !e.finished && e.failure == nil {
+		list, ticked, ended := e.inbox.take(spent, ticker.C, ctx.Done())
+		if ended {
+			return nil
+		}
+		for i := range list {
+			e.handle(&list[i])
+			e.settle()
+		}
+		if ticked {
+			e.tick()
+			e.settle()
+		}
+		e.follow()
+		spent = list
+	}
+	return e.failure
+}
+
+// shutdown ends what belongs to the process; kernel requests stay with the front end.
+func (e *engine) shutdown() {
+	if e.conn.cancel != nil {
+		e.conn.cancel()
+	}
+	if e.conn.link != nil {
+		e.conn.link.Close("the volume process ends")
+	}
+	e.workers.stop()
+	e.control.close()
+}
+
+func (e *engine) handle(ev *event) {
+	switch {
+	case ev.request != nil:
+		e.handleRequest(ev.request)
+	case ev.job != nil:
+		e.handleJob(ev.job)
+	case ev.link != nil:
+		e.handlePacket(ev.link, &ev.packet)
+	default:
+		ev.call()
+	}
+}
+
+// settle carries out what the cores want until they want nothing more.
+func (e *engine) settle() {
+	for {
+		busy := e.runMachine()
+		if e.path != nil {
+			busy = e.runPath() || busy
+		}
+		busy = e.runReceiver() || busy
+		if !busy {
+			return
+		}
+	}
+}
+
+func (e *engine) tick() {
+	e.checkLease()
+	e.machine.Tick(e.env())
+	e.checkPeerTimeout()
+	e.pumpTarget()
+	e.writeBack()
+	e.refreshInUse()
+	if e.sync.progress != nil && e.now().Sub(e.statusAt) >= block.StatusEvery {
+		e.statusDue = true
+	}
+}
+
+// follow brings what follows from the machine's state in line with it: the connection, the want, the status.
+func (e *engine) follow() {
+	e.followPolicy()
+	e.followWant()
+	if e.conn.peerJobs == 0 && len(e.deferred) > 0 {
+		list := e.deferred
+		e.deferred = nil
+		for _, f := range list {
+			f()
+		}
+		e.settle()
+	}
+	e.unpark()
+	e.sendStatus()
+}
+
+// checkPeerTimeout drops a peer that answers pings but not requests.
+func (e *engine) checkPeerTimeout() {
+	if e.conn.link == nil || e.path == nil || !e.path.Waiting() {
+		e.conn.heardAck = e.now()
+		return
+	}
+	limit := block.PeerTimeout
+	if e.path.Flushing() {
+		limit = block.FlushTimeout
+	}
+	if e.now().Sub(e.conn.heardAck) > limit {
+		e.closeLink(fmt.Sprintf("the peer has not finished a request for %v", limit))
+	}
+}
+
+// writeBack writes changed bitmap pages now and then, so that little is left for a detach.
+func (e *engine) writeBack() {
+	if e.store == nil || e.metaBusy != nil || e.now().Sub(e.bitmapAt) < block.BitmapWriteback {
+		return
+	}
+	e.bitmapAt = e.now()
+	if _, dirty := e.store.bits.NextDirty(0); !dirty {
+		return
+	}
+	j := e.jobs.get()
+	j.work, j.purpose, j.dev = doPieces, forBitmap, e.store.meta
+	j.pieces = e.store.dirtyPages(e.path, writebackPages)
+	e.startMeta(j)
+}
+
+// writebackPages bounds one write-back.
+const writebackPages = 64
+
+// startMeta begins a job that writes metadata; one at a time, so that pages reach the disk in order.
+func (e *engine) startMeta(j *job) {
+	j.done = make(chan struct{})
+	e.metaBusy = j.done
+	e.workers.add(j)
+}
+
+// waitMeta waits for the metadata job under way, before metadata is written on the engine's own goroutine.
+func (e *engine) waitMeta() {
+	if e.metaBusy != nil {
+		<-e.metaBusy
+	}
+}
+
+// diskFailed gives the backing disk up after an error: nothing is retried (DESIGN, LAYOUT rule 6).
+func (e *engine) diskFailed(err error) {
+	if e.store == nil || !e.machine.HasDisk() {
+		return
+	}
+	e.log.Error("the backing disk failed and is detached", "disk", e.volume.Disk, "err", err)
+	e.path.Break(errDiskFailed)
+	e.machine.Detached(e.env(), true)
+}
+
+var errDiskFailed = errors.New("the backing disk failed")

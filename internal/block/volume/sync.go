@@ -1,0 +1,194 @@
+package volume
+
+import (
+	"fmt"
+	"time"
+
+	"holdfast/internal/block"
+	"holdfast/internal/block/replica"
+	"holdfast/internal/block/resync"
+	"holdfast/internal/block/wire"
+	"holdfast/internal/block/writepath"
+)
+
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+func tenths(n int64) time.Duration  { return time.Duration(n) * time.Second / 10 }
+
+// finishStep is how far the end of a resync on the target is.
+type finishStep uint8
+
+const (
+	notFinished finishStep = iota
+	finishFlushing
+	finishPinging
+)
+
+// resyncRead is a block the peer's resync asked for. Its range is locked from before the read until the peer has it on
+// disk: an application's write to it waits, so that the older content never overwrites the newer. DRBD locks whole
+// bitmap extents for this; ranges disturb the application less.
+type resyncRead struct {
+	lock    writepath.ID
+	span    writepath.Span
+	blockID uint64
+	dead    bool // the connection is gone
+	reading bool
+}
+
+func (e *engine) startSource() {
+	e.sync.reads, e.sync.byOffset = map[writepath.ID]*resyncRead{}, map[int64]*resyncRead{}
+	e.sync.progress = resync.NewProgress(e.env().Now, e.store.bits.Count())
+}
+
+func (e *engine) startTarget() {
+	e.sync.target = resync.NewTarget(e.store.bits, e.store.size)
+	e.sync.progress = resync.NewProgress(e.env().Now, e.store.bits.Count())
+	e.sync.finish = notFinished
+	e.pumpTarget()
+}
+
+// endResync forgets the resync under way; reads that are being carried out give their ranges back when they return.
+func (e *engine) endResync() {
+	for _, r := range e.sync.reads {
+		r.dead = true
+		if !r.reading {
+			e.path.Unlock(r.lock)
+		}
+	}
+	e.sync = syncState{}
+	e.statusDue = true
+}
+
+// onResyncRequest: the peer, as the target, asks for a block. One that is sent with a digest to compare gets the data as
+// well, which is allowed.
+func (e *engine) onResyncRequest(p *packet) error {
+	s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxIO)
+	if err != nil {
+		return err
+	}
+	if e.sync.reads == nil {
+		return fmt.Errorf("this node is %s", e.machine.Conn())
+	}
+	if len(e.sync.reads) >= block.MaxPeerRequests {
+		return fmt.Errorf("more than %d requests at once", block.MaxPeerRequests)
+	}
+	r := &resyncRead{span: s, blockID: p.ack.BlockID}
+	r.lock = e.path.Admit(writepath.Op{Kind: writepath.Lock, Span: s})
+	e.sync.reads[r.lock] = r
+	return nil
+}
+
+// resyncLocked: no write is under way on the range; it can be read.
+func (e *engine) resyncLocked(id writepath.ID) {
+	r := e.sync.reads[id]
+	if r == nil {
+		return
+	}
+	r.reading = true
+	j := e.jobs.get()
+	j.work, j.purpose, j.dev, j.off, j.id, j.link = doRead, forResync, e.store.data, r.span.Start, id, e.conn.link
+	j.buffer = e.pool.Get(int(r.span.Len()))
+	j.data = j.buffer.B
+	j.resync = r
+	e.workers.add(j)
+}
+
+// resyncRead sends what was read.
+func (e *engine) resyncRead(j *job) {
+	r := j.resync
+	r.reading = false
+	if r.dead || e.conn.closing || j.err != nil {
+		j.buffer.Release()
+		e.unlockRead(r)
+		return
+	}
+	n := r.span.Len()
+	e.stats.read += uint64(n)
+	e.stats.sent += uint64(n)
+	e.stats.resynced += n
+	e.sync.byOffset[r.span.Start] = r
+	d := wire.DataInfo{Sector: uint64(r.span.Start / 512), BlockID: r.blockID}
+	replica.Send(e.conn.link, wire.RSDataReply, d, j.data, j.buffer)
+}
+
+func (e *engine) unlockRead(r *resyncRead) {
+	if e.sync.reads[r.lock] == r {
+		delete(e.sync.reads, r.lock)
+	}
+	e.path.Unlock(r.lock)
+}
+
+// onResyncAck: the target has a block.
+func (e *engine) onResyncAck(p *packet) error {
+	at := int64(p.ack.Sector) * 512
+	r := e.sync.byOffset[at]
+	if r == nil || r.span.Len() != int64(p.ack.Bytes) {
+		return fmt.Errorf("sector %d was not sent for resync", p.ack.Sector)
+	}
+	delete(e.sync.byOffset, at)
+	if p.command == wire.RSWriteAck {
+		e.path.Resynced(r.span)
+	}
+	e.unlockRead(r)
+	if p.command == wire.NegAck {
+		return fmt.Errorf("the target could not write sector %d", p.ack.Sector)
+	}
+	return nil
+}
+
+// pumpTarget asks for as many blocks as the window allows, and ends the resync when none is left.
+func (e *engine) pumpTarget() {
+	t := e.sync.target
+	if t == nil || e.conn.link == nil || e.conn.closing {
+		return
+	}
+	for {
+		off, n, ok := t.Next(e.env().Now)
+		if !ok {
+			break
+		}
+		replica.Send(e.conn.link, wire.RSDataRequest, wire.BlockRequest{Sector: uint64(off / 512), BlockID: wire.IDSyncer, Bytes: uint32(n)}, nil, nil)
+	}
+	if t.Complete() && e.sync.finish == notFinished {
+		e.sync.finish = finishFlushing
+		j := e.jobs.get()
+		j.work, j.purpose, j.dev, j.link = doFlush, forFinish, e.store.data, e.conn.link
+		e.workers.add(j)
+	}
+}
+
+// onResyncReply: a block we asked for.
+func (e *engine) onResyncReply(l *replica.Link, p *packet) error {
+	s, err := e.span(p.info.Sector, int64(len(p.data.B)), block.MaxIO)
+	if err != nil {
+		return err
+	}
+	if e.sync.target == nil {
+		return fmt.Errorf("this node is %s", e.machine.Conn())
+	}
+	e.stats.resynced += s.Len()
+	e.receive(l, p, s, true)
+	return nil
+}
+
+// resyncWritten: a block of the resync is on our disk.
+func (e *engine) resyncWritten(j *job) {
+	if e.sync.target != nil {
+		e.sync.target.Done(j.off, j.length, j.err == nil)
+		e.pumpTarget()
+	}
+}
+
+// finishFlushed: all blocks are durable here. The ping makes sure that the source has read every acknowledgement before
+// it reads that we are UpToDate.
+func (e *engine) finishFlushed(j *job) {
+	if e.sync.finish == finishFlushing && j.link == e.conn.link && j.err == nil {
+		e.sync.finish = finishPinging
+		e.conn.link.Ping()
+	}
+}
+
+func (e *engine) finishPinged() {
+	if e.sync.finish == finishPinging {
+		e.machine.TargetDone(e.env())
+	}
+}

@@ -1,0 +1,199 @@
+package volume
+
+import (
+	"fmt"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/peer"
+	"holdfast/internal/block/wire"
+	"holdfast/internal/block/writepath"
+)
+
+// drbdsetup's exit codes: 10 for what the kernel refuses, 11 for a refused change of state.
+const (
+	codeFailed  = 10
+	codeRefused = 11
+)
+
+// verb carries out an operator's or the daemon's command; done is called once, on the engine's goroutine.
+func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
+	switch do.Verb {
+	case api.VolumeUp:
+		e.doUp(done)
+	case api.VolumeAttach:
+		done(e.doAttach())
+	case api.VolumeConnect:
+		e.machine.Connect(e.env(), false)
+		done(api.VolumeReply{})
+	case api.VolumeDisconnect:
+		e.machine.Disconnect(e.env(), e.await(done))
+	case api.VolumePrimary:
+		e.doPrimary(do, done)
+	case api.VolumeSecondary:
+		e.doSecondary(done)
+	case api.VolumeInvalidate:
+		e.machine.Invalidate(e.env(), e.await(done))
+	case api.VolumeDetach:
+		e.doDetach(done)
+	case api.VolumeDown:
+		e.doDown(done)
+	default:
+		done(failed(codeFailed, "volume %s: unknown verb %q", e.cfg.Resource.Name, do.Verb))
+	}
+}
+
+// doUp attaches, makes the kernel's device and connects.
+func (e *engine) doUp(done func(api.VolumeReply)) {
+	if e.store == nil {
+		if r := e.doAttach(); r.Code != 0 {
+			done(r)
+			return
+		}
+	}
+	e.machine.Connect(e.env(), false)
+	e.openFrontend(done)
+}
+
+func (e *engine) doAttach() api.VolumeReply {
+	if e.store != nil {
+		return failed(codeFailed, "%d: Failure: (124) Device is attached to a disk (use detach first)", e.volume.Minor)
+	}
+	s, err := openStore(e.cfg.OpenDisk, e.volume, e.cfg.Resource.Disk(e.volume))
+	if err != nil {
+		return failed(codeFailed, "%d: Failure: %v", e.volume.Minor, err)
+	}
+	resume, err := e.files.loadRole()
+	if err == nil {
+		err = s.recover()
+	}
+	if err != nil {
+		s.close()
+		return failed(codeFailed, "%d: Failure: attach %s: %v", e.volume.Minor, e.volume.Disk, err)
+	}
+	e.store = s
+	e.path = writepath.New(s.size, s.log, s.bits)
+	e.ops, e.logJob = nil, false
+	e.machine.Attached(e.env(), peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}, resume)
+	if e.target == nil {
+		e.target = &target{e: e, size: s.size}
+		if e.cfg.OnTarget != nil {
+			e.cfg.OnTarget(e.target)
+		}
+	}
+	e.log.Info("attached", "disk", e.volume.Disk, "bytes", s.size, "uuids", s.sb.UUIDs.String())
+	return api.VolumeReply{}
+}
+
+// doPrimary promotes once no write of an earlier connection or tenure is under way.
+func (e *engine) doPrimary(do api.VolumeDo, done func(api.VolumeReply)) {
+	if e.conn.peerJobs > 0 {
+		e.deferred = append(e.deferred, func() { e.doPrimary(do, done) })
+		return
+	}
+	switch {
+	case e.machine.Bound() && !e.leaseLive():
+		done(failed(codeRefused, "%d: State change failed: this node has no lease of the cluster (is the guard running?)", e.volume.Minor))
+	case e.path != nil && e.path.Broken() != nil && (e.path.Active() > 0 || e.path.Flushing() || e.metaBusy != nil || e.reading > 0):
+		done(failed(codeRefused, "%d: State change failed: requests of the last tenure are still under way; try again", e.volume.Minor))
+	case e.frontendDead():
+		e.reopenFrontend(func(r api.VolumeReply) {
+			if r.Code != 0 {
+				done(r)
+				return
+			}
+			e.machine.Primary(e.env(), e.await(done), do.Force, do.Epoch)
+		})
+	default:
+		e.machine.Primary(e.env(), e.await(done), do.Force, do.Epoch)
+	}
+}
+
+// doSecondary demotes unless somebody uses the device.
+func (e *engine) doSecondary(done func(api.VolumeReply)) {
+	if !e.machine.IsPrimary() {
+		e.machine.Secondary(e.env(), e.await(done))
+		return
+	}
+	e.askInUse(func(users []string, err error) {
+		switch {
+		case err != nil:
+			done(failed(codeRefused, "%d: State change failed: cannot tell who uses the device: %v", e.volume.Minor, err))
+		case len(users) > 0:
+			r := e.machine.Refusal(wire.DeviceInUse)
+			r.Error += fmt.Sprintf(": %s", users[0])
+			done(r)
+		default:
+			e.machine.Secondary(e.env(), e.await(done))
+		}
+	})
+}
+
+// doDetach gives the disk back. A Primary keeps it: reads are local.
+func (e *engine) doDetach(done func(api.VolumeReply)) {
+	switch {
+	case e.store == nil:
+		done(api.VolumeReply{})
+	case e.machine.IsPrimary() || e.machine.Resuming():
+		done(e.machine.Refusal(wire.NoUpToDateDisk))
+	default:
+		e.closeLink("the disk is being detached")
+		e.whenDrained(func() { done(e.detach()) })
+	}
+}
+
+// whenDrained calls f once the connection is down and nothing is under way on the disk.
+func (e *engine) whenDrained(f func()) {
+	e.deferred = append(e.deferred, func() {
+		if e.conn.link != nil || e.path != nil && (e.path.Active() > 0 || e.path.Flushing()) || e.reading > 0 {
+			e.whenDrained(f)
+			return
+		}
+		f()
+	})
+}
+
+func (e *engine) detach() api.VolumeReply {
+	e.waitMeta()
+	var err error
+	if e.machine.HasDisk() {
+		e.machine.Superblock(&e.store.sb)
+		err = e.store.markClean(e.path)
+	}
+	e.machine.Detached(e.env(), false)
+	s := e.store
+	e.store, e.path, e.sync = nil, nil, syncState{}
+	if cerr := s.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return failed(codeFailed, "%d: Failure: detach: %v", e.volume.Minor, err)
+	}
+	return api.VolumeReply{}
+}
+
+// doDown demotes, disconnects, detaches, takes the kernel's device away and ends the process.
+func (e *engine) doDown(done func(api.VolumeReply)) {
+	steps := []func(func(api.VolumeReply)){
+		e.doSecondary,
+		e.closeFrontend,
+		func(next func(api.VolumeReply)) { e.machine.Disconnect(e.env(), e.await(next)) },
+		e.doDetach,
+	}
+	var run func(i int)
+	run = func(i int) {
+		if i == len(steps) {
+			e.removeLinks()
+			done(api.VolumeReply{})
+			e.finished = true
+			return
+		}
+		steps[i](func(r api.VolumeReply) {
+			if r.Code != 0 {
+				done(r)
+				return
+			}
+			run(i + 1)
+		})
+	}
+	run(0)
+}
