@@ -1,0 +1,42 @@
+# holdfast: `make demo` and `make test` are all a fresh Debian 12 machine with Go needs (as root).
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PROGRAM := build/holdfast
+LDFLAGS := -s -w -X holdfast/internal/version.stamp=$(VERSION)
+
+# The lab's tests make virtual hosts; everything else runs under the race detector.
+LAB_PACKAGES = $(shell go list ./... | grep -E '/internal/(lab|cli/lab)(/|$$)')
+PACKAGES     = $(shell go list ./... | grep -vE '/internal/(lab|cli/lab)(/|$$)')
+
+.PHONY: all setup build test test-race test-lab demo bench lint clean
+
+all: build
+
+setup:
+	scripts/setup
+
+build:
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/holdfast
+
+test: setup build test-race test-lab
+
+test-race:
+	CGO_ENABLED=1 go test -race -timeout 20m $(PACKAGES)
+
+# One package at a time: they share the machine's two or more cores with the hosts they make.
+test-lab: build
+	HOLDFAST_LAB=1 HOLDFAST_PROGRAM=$(CURDIR)/$(PROGRAM) CGO_ENABLED=0 go test -count=1 -p 1 -timeout 40m $(LAB_PACKAGES)
+
+# make demo [REPORT=FILE] [KEEP=1]
+demo: setup build
+	$(PROGRAM) lab demo $(if $(REPORT),--report '$(REPORT)') $(if $(KEEP),--keep)
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+
+clean:
+	rm -rf build
