@@ -1,0 +1,290 @@
+package guard_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/kernel/fuseloop"
+	"holdfast/internal/guard"
+	"holdfast/internal/paths"
+)
+
+// plainFile is a volume without replication: a file.
+type plainFile struct {
+	f    *os.File
+	size int64
+}
+
+func (p *plainFile) Size() int64 { return p.size }
+
+func (p *plainFile) Submit(r *kernel.Request) {
+	var err error
+	switch r.Op {
+	case kernel.Read:
+		_, err = p.f.ReadAt(r.Data, r.Offset)
+	case kernel.Write:
+		_, err = p.f.WriteAt(r.Data, r.Offset)
+	case kernel.WriteZeroes:
+		err = unix.Fallocate(int(p.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, r.Offset, r.Length)
+	}
+	r.Owner.Complete(r, err)
+}
+
+// helpVolume is a volume process: root, backing file, file to write the device's path to. It serves until killed.
+func helpVolume(args []string) error {
+	f, err := os.OpenFile(args[1], os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	client, err := guard.Dial(paths.Root(args[0]))
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	fuseloop.PrepareProcess(log)
+	d, err := fuseloop.Open(fuseloop.Config{Name: "r0", Target: &plainFile{f, info.Size()}, Guard: client, Log: log})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(args[2]+".new", []byte(d.DevicePath()), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(args[2]+".new", args[2]); err != nil {
+		return err
+	}
+	select {}
+}
+
+// helpWrite appends numbered lines to a file, each with an fsync, and counts them in another, outside the device.
+func helpWrite(args []string) error {
+	f, err := os.OpenFile(args[0], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		if _, err := fmt.Fprintln(f, n); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(args[1], []byte(strconv.Itoa(n)), 0o600); err != nil {
+			return err
+		}
+	}
+}
+
+func needDevices(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("block devices need root")
+	}
+	for _, path := range []string{"/dev/fuse", "/dev/loop-control"} {
+		if err := unix.Access(path, unix.R_OK|unix.W_OK); err != nil {
+			t.Skipf("%s: %v", path, err)
+		}
+	}
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		t.Skip(err)
+	}
+}
+
+// host is a guard, a volume process, and ext4 on its device.
+type host struct {
+	t      *testing.T
+	root   paths.Root
+	guard  *guard.Client
+	disk   string
+	ready  string
+	dir    string
+	device string
+	volume *exec.Cmd
+	// processes are the helpers, volume processes first.
+	processes []*exec.Cmd
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	needDevices(t)
+	root, client, _ := startGuard(t)
+	tmp := t.TempDir()
+	h := &host{t: t, root: root, guard: client, disk: filepath.Join(tmp, "disk"), ready: filepath.Join(tmp, "ready"), dir: filepath.Join(tmp, "mnt")}
+	if err := errors.Join(os.WriteFile(h.disk, nil, 0o600), os.Truncate(h.disk, 64<<20), os.Mkdir(h.dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.end)
+	h.startVolume()
+	for _, args := range [][]string{{"mkfs.ext4", "-q", h.device}, {"mount", h.device, h.dir}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	return h
+}
+
+// end takes everything away in an order that cannot hang: without descriptor and process the device fails, and so its
+// users end. Then the loop device frees itself.
+func (h *host) end() {
+	if err := h.guard.Release("r0"); err != nil {
+		h.t.Error(err)
+	}
+	for _, cmd := range h.processes {
+		stop(cmd)
+	}
+	if err := unix.Unmount(h.dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		h.t.Error(err)
+	}
+	waitFor(h.t, h.device+" to be free", func() bool {
+		b, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(h.device), "loop/backing_file"))
+		return err != nil || !strings.Contains(string(b), "holdfast:r0")
+	})
+}
+
+// start starts a helper that end stops: volume processes before their users.
+func (h *host) start(kind string, args ...string) *exec.Cmd {
+	h.t.Helper()
+	cmd := helperCommand(kind, args...)
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	if kind == "volume" {
+		h.processes = slices.Insert(h.processes, 0, cmd)
+	} else {
+		h.processes = append(h.processes, cmd)
+	}
+	return cmd
+}
+
+func (h *host) startVolume() {
+	h.t.Helper()
+	_ = os.Remove(h.ready)
+	h.volume = h.start("volume", string(h.root), h.disk, h.ready)
+	waitFor(h.t, "the volume process", func() bool {
+		b, err := os.ReadFile(h.ready)
+		h.device = string(b)
+		return err == nil
+	})
+}
+
+func (h *host) startWriter(name string) (cmd *exec.Cmd, count func() int) {
+	h.t.Helper()
+	counter := filepath.Join(filepath.Dir(h.disk), name+".count")
+	cmd = h.start("write", filepath.Join(h.dir, name), counter)
+	return cmd, func() int {
+		b, err := os.ReadFile(counter)
+		if err != nil {
+			return 0
+		}
+		n, _ := strconv.Atoi(string(b)) // caught half written it reads as 0
+		return n
+	}
+}
+
+func TestVolumeProcessIsReplacedUnderAMountedFilesystem(t *testing.T) {
+	h := newHost(t)
+	fd, connection, _, err := h.guard.Get("r0")
+	if err != nil || connection == 0 {
+		t.Fatalf("the guard holds nothing: %v", err)
+	}
+	if fd < 0 {
+		t.Skip("this kernel cannot resend requests (6.9 is needed)")
+	}
+	unix.Close(fd)
+	device := h.device
+	writer, count := h.startWriter("a")
+	_, count2 := h.startWriter("b")
+	for round := range 4 {
+		was, was2 := count(), count2()
+		waitFor(t, "writers", func() bool { return count() > was+5 && count2() > was2+5 })
+		stop(h.volume)
+		h.startVolume()
+		if h.device != device {
+			t.Fatalf("round %d: the device became %s", round, h.device)
+		}
+	}
+	was, was2 := count(), count2()
+	waitFor(t, "writers after the last change", func() bool { return count() > was && count2() > was2 })
+	stop(writer)
+	checkLines(t, filepath.Join(h.dir, "a"), count())
+}
+
+// checkLines verifies that every counted line is there, in order, once.
+func checkLines(t *testing.T, path string, count int) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Fields(string(b))
+	if len(lines) < count {
+		t.Errorf("%d lines for %d acknowledged", len(lines), count)
+	}
+	for i, line := range lines {
+		if line != strconv.Itoa(i+1) {
+			t.Fatalf("line %d is %q", i+1, line)
+		}
+	}
+}
+
+// The daemon is gone, the volume process is stopped and answers nothing, its users hang in the kernel: the guard alone
+// ends them all.
+func TestGuardEnforcesAgainstAStoppedVolumeProcess(t *testing.T) {
+	h := newHost(t)
+	dir := cgroup(t, h.root)
+	writer, count := h.startWriter("a")
+	join(t, dir, writer.Process.Pid)
+	waitFor(t, "the writer", func() bool { return count() > 5 })
+	if err := h.volume.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the writer to hang in the kernel", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", writer.Process.Pid))
+		if err != nil {
+			return false
+		}
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", writer.Process.Pid))
+		for _, th := range threads {
+			if s, err := os.ReadFile(th); err == nil && strings.Contains(string(s), ") D ") {
+				return true
+			}
+		}
+		return strings.Contains(string(b), ") D ")
+	})
+	if err := h.guard.Lease(1, in(50*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if s := waitState(t, h.guard, "enforced"); len(s.Held) != 0 || len(s.Survivors) != 0 {
+		t.Errorf("after enforcement: %+v", s)
+	}
+	if err := writer.Wait(); err == nil {
+		t.Error("the writer ended by itself")
+	}
+	f, err := os.OpenFile(h.device, os.O_RDWR|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, unix.EIO) {
+		t.Errorf("flush of the aborted device: %v", err)
+	}
+	if err := h.volume.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
