@@ -115,8 +115,12 @@ const (
 	// LinkIdle closes a connection on which nothing came for so long (every class sends keep-alives, LinkKeepAlive).
 	LinkIdle      = 3 * time.Second
 	LinkKeepAlive = 500 * time.Millisecond
-	// BeatIdle is LinkIdle for heartbeats, which must find out sooner.
-	BeatIdle = 1 * time.Second
+	// BeatIdle and BeatKeepAlive are the same for heartbeats, which must find out sooner.
+	BeatIdle      = 1 * time.Second
+	BeatKeepAlive = 250 * time.Millisecond
+	// MaxBeat bounds a heartbeat, MaxHello the first frame of a connection.
+	MaxBeat  = 64 << 10
+	MaxHello = 4 << 10
 	// WriteTimeout bounds writing one frame; a peer that takes nothing for so long is disconnected.
 	WriteTimeout = 2 * time.Second
 	// BulkWriteTimeout is the same for a snapshot.
@@ -124,8 +128,9 @@ const (
 	// MaxConns bounds the connections accepted at once; MaxHandshakes those of them not yet authenticated.
 	MaxConns      = 1024
 	MaxHandshakes = 64
-	// ContactTimeout bounds one contact call.
+	// ContactTimeout bounds one contact call; CallTimeout one call between members whose caller sets no deadline.
 	ContactTimeout = 20 * time.Second
+	CallTimeout    = 60 * time.Second
 	// UnreachableAfter is how long calls to a disconnected peer wait for a connection before they fail.
 	UnreachableAfter = 500 * time.Millisecond
 )
@@ -170,4 +175,28 @@ const (
 	OrphanPoll = 50 * time.Millisecond
 	// MaxExitReason bounds an exit reason on its way to the CIB, in bytes.
 	MaxExitReason = 1024
+)
+
+// The controller.
+const (
+	// MaxControllerInbox bounds the results and answers waiting for the controller.
+	MaxControllerInbox = 1024
+	// MaxResultBatch bounds the results recorded in one log entry.
+	MaxResultBatch = 64
+	// RecordTimeout bounds one attempt to record results in the log.
+	RecordTimeout = 5 * time.Second
+	// DispatchTimeout bounds one attempt to hand an operation to a node, or to ask what it is doing; DispatchRetry is the
+	// pause before the next.
+	DispatchTimeout = 2 * time.Second
+	DispatchRetry   = 100 * time.Millisecond
+	// ActionGrace is how long after its timeout an action's result is awaited (Pacemaker's cluster-delay).
+	ActionGrace = 60 * time.Second
+	// NoTimeoutAction bounds actions that have no timeout of their own: a clean leave, fencing.
+	NoTimeoutAction = 10 * time.Minute
+	// DefaultRecheck is cluster-recheck-interval when it is not set.
+	DefaultRecheck = 15 * time.Minute
+	// MaxSpins transitions in a row without anything having changed from outside make the controller pause SpinPause
+	// before each further one.
+	MaxSpins  = 10
+	SpinPause = 1 * time.Second
 )

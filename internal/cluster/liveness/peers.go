@@ -14,8 +14,6 @@ type Beat struct {
 	Hears []string `json:"hears,omitempty"`
 	// Renew is the sender's lease renewal; only the leader looks at it.
 	Renew *Renewal `json:"renew,omitempty"`
-	// Grant answers the receiver's renewal.
-	Grant *Renewal `json:"grant,omitempty"`
 }
 
 // EventKind is what happened to a member or link.
