@@ -26,6 +26,12 @@ type BalancerRule struct {
 type BalancerBackend struct {
 	Node string `json:"node"` // member name, for Follow and for cluster state; may be empty
 	Addr string `json:"addr"` // ADDRESS:PORT
+	// Backup: used only while no other backend is open.
+	Backup bool `json:"backup,omitempty"`
+	// Admin is the operator's word: up (or empty), down, drain. A draining backend gets no new connection; those it has are
+	// reset DrainSeconds after each host has learned of it (0: the default of 60).
+	Admin        string `json:"admin,omitempty"`
+	DrainSeconds int    `json:"drain_seconds,omitempty"`
 }
 
 // BalancerProbe is how a backend is checked. Times in milliseconds; 0 means the default (interval 1000, fall 2, rise 1,
