@@ -134,6 +134,8 @@ type NodeState struct {
 	Pending, Unclean bool
 	// ShuttingDown: it asked to leave.
 	ShuttingDown bool
+	// Active is how many primitives are active on it.
+	Active int
 	// Attributes are its permanent and transient attributes.
 	Attributes map[string]string
 }
@@ -171,7 +173,12 @@ type ResourceState struct {
 	// Promotable, Unique and Max describe a clone.
 	Promotable, Unique bool
 	Max, PromotedMax   int
-	Children           []ResourceState
+	// ChildID is the configured id of what a clone is made of; Candidates are the nodes it may have instances on.
+	ChildID    string
+	Candidates []string
+	// InPromotable: it is, or is part of, a promotable clone.
+	InPromotable bool
+	Children     []ResourceState
 }
 
 // FailedOp is a failed operation.

@@ -45,7 +45,7 @@ func writeSynapse(b *strings.Builder, id int, a *Action, byID map[int]*Action) {
 	writeHead(b, a)
 	b.WriteString(">\n")
 	writeBody(b, a)
-	fmt.Fprintf(b, "      </%s>\n    </action_set>\n", a.Kind.Element())
+	fmt.Fprintf(b, "      </%s>\n    </action_set>\n", a.Element())
 	if len(a.Inputs) == 0 {
 		b.WriteString("    <inputs/>\n  </synapse>\n")
 		return
@@ -63,10 +63,13 @@ func writeSynapse(b *strings.Builder, id int, a *Action, byID map[int]*Action) {
 
 // writeHead writes the element's name and the attributes that identify the action.
 func writeHead(b *strings.Builder, a *Action) {
-	b.WriteString(a.Kind.Element())
+	b.WriteString(a.Element())
 	attr(b, "id", strconv.Itoa(a.ID))
 	attr(b, "operation", a.Task)
 	attr(b, "operation_key", a.Key)
+	if a.InternalKey != "" {
+		attr(b, "internal_operation_key", a.InternalKey)
+	}
 	if a.Node != "" && a.Kind != Pseudo {
 		attr(b, "on_node", a.Node)
 		attr(b, "on_node_uuid", a.NodeID)

@@ -23,12 +23,12 @@ const (
 	Fence
 )
 
-// Element is the kind's element name in the graph's XML.
-func (k Kind) Element() string {
-	switch k {
-	case Pseudo:
+// Element is the action's element name in the graph's XML. Cancelling and deleting are the executor's work there.
+func (a *Action) Element() string {
+	switch {
+	case a.Kind == Pseudo:
 		return "pseudo_event"
-	case Crm, Fence:
+	case a.Kind == Fence, a.Kind == Crm && a.Task != TaskCancel && a.Task != TaskDelete:
 		return "crm_event"
 	}
 	return "rsc_op"
@@ -63,8 +63,11 @@ type Action struct {
 	Kind Kind
 	// Task is the operation: start, stop, monitor, promote, demote, notify, ..., or one of the Task constants.
 	Task string
-	// Key is the operation key, drbd_ha:0_promote_0: instance, task, interval in milliseconds.
+	// Key is the operation key, drbd_ha_promote_0: resource (as history knows it, an instance number with it only when
+	// there is no history yet), task, interval in milliseconds.
 	Key string
+	// InternalKey is the same with the scheduler's instance, drbd_ha:0_promote_0; empty when it does not differ.
+	InternalKey string
 	// Node and NodeID say where; empty for a pseudo action of a whole clone or group.
 	Node, NodeID string
 	// Resource is the name the agent gets: drbd_ha for an anonymous clone's instance, web:1 for a unique one's.

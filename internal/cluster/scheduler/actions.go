@@ -1,0 +1,268 @@
+package scheduler
+
+import (
+	"strconv"
+	"time"
+
+	"holdfast/internal/cluster/cib"
+)
+
+// defaultTimeout is how long an operation may take when nothing says otherwise.
+const defaultTimeout = 20 * time.Second
+
+// action is something that may have to be done. Most are optional: they exist so that orderings can make them required.
+type action struct {
+	id       int
+	rsc      *resource
+	node     *node
+	task     string
+	slot     string // what identifies it among a resource's actions: the task, or pre_notify_start and the like
+	interval time.Duration
+
+	optional    bool
+	runnable    bool
+	pseudo      bool
+	crm         bool
+	printAlways bool // keep it in the graph though optional, if something needs it
+	needsAny    int  // runnable when so many of those before it are; 0 for the ordinary rule
+	runnableHit int
+	tracking    bool
+	rescheduled bool // its parameters changed
+	fromHistory bool // known to be active, from the history
+	migratable  bool
+	restartOnly bool
+
+	needs    requirement
+	targetRC int
+	reason   string
+	priority int
+	meta     map[string]string
+	notes    map[string]string // notify variables
+	downed   []string
+
+	before, after []*link
+	dumped        bool
+	building      bool
+}
+
+// actionID finds a resource's action.
+type actionID struct {
+	slot     string
+	interval time.Duration
+}
+
+func (a *action) key() string {
+	if a.rsc == nil {
+		return a.slot
+	}
+	return a.rsc.id + "_" + a.slot + "_" + strconv.FormatInt(a.interval.Milliseconds(), 10)
+}
+
+// is tells whether a is a one-off action of that task.
+func (a *action) is(task string) bool { return a.task == task && a.interval == 0 }
+
+// action finds or makes a resource's action. A request that is not optional makes it required, unless the resource is left
+// alone.
+func (c *cluster) action(r *resource, task string, interval time.Duration, n *node, optional bool) *action {
+	return c.slotAction(r, task, task, interval, n, optional)
+}
+
+func (c *cluster) slotAction(r *resource, slot, task string, interval time.Duration, n *node, optional bool) *action {
+	id := actionID{slot, interval}
+	if a := r.findAction(id, n); a != nil {
+		if !optional {
+			a.optional = false
+		}
+		c.settleAction(a)
+		return a
+	}
+	a := &action{id: len(c.actions) + 1, rsc: r, node: n, task: task, slot: slot, interval: interval, optional: optional, runnable: true}
+	c.actions = append(c.actions, a)
+	if r.actionIndex == nil {
+		r.actionIndex = map[actionID][]*action{}
+	}
+	r.actionIndex[id] = append(r.actionIndex[id], a)
+	r.actions = append(r.actions, a)
+	if task == "start" || task == "promote" {
+		a.needs = r.requires
+	}
+	c.settleAction(a)
+	return a
+}
+
+// settleAction sets what follows from the state of resource, node and quorum.
+func (c *cluster) settleAction(a *action) {
+	r := a.rsc
+	if !r.managed && a.interval == 0 && r.kind == primitive && !a.crm && a.task != "clear_failcount" && a.task != "monitor" {
+		a.optional = true
+	}
+	c.settleRunnable(a)
+	switch a.task {
+	case "stop":
+		r.stopping = r.stopping || !a.optional
+	case "start":
+		r.starting = r.starting || !a.optional && a.runnable
+	}
+}
+
+// settleRunnable rules out what no node can do, and what needs quorum without it.
+func (c *cluster) settleRunnable(a *action) {
+	n, r := a.node, a.rsc
+	switch {
+	case a.pseudo || r.kind != primitive:
+	case n == nil:
+		a.runnable = false
+	case !n.online:
+		a.runnable = false
+		a.setReason("node " + n.name + " is offline")
+		if r.managed && !a.optional && !n.unclean && c.conf.stonith {
+			c.mustFence(n, "resource actions are unrunnable")
+		}
+	case n.pending:
+		a.runnable = false
+		a.setReason("node " + n.name + " is pending")
+	case a.needs == needNothing || c.quorum:
+		a.runnable = true
+	case c.conf.policy == quorumStop, c.conf.policy == quorumDemote && a.task == "promote", c.conf.policy == quorumSuicide:
+		a.runnable = c.conf.policy == quorumSuicide
+		if !a.runnable {
+			a.setReason("no quorum")
+		}
+	case c.conf.policy == quorumFreeze:
+		if !r.active(true) || r.nextRole > r.role {
+			a.runnable = false
+			a.setReason("no quorum")
+		} else {
+			a.runnable = true
+		}
+	default:
+		a.runnable = true
+	}
+}
+
+func (a *action) setReason(why string) {
+	if a.reason == "" {
+		a.reason = why
+	}
+}
+
+// findAction finds an action by slot and node. An action that has no node yet is given the one asked for.
+func (r *resource) findAction(id actionID, n *node) *action {
+	for _, a := range r.actionIndex[id] {
+		if n == nil || a.node == n {
+			return a
+		}
+		if a.node == nil {
+			a.node = n
+			return a
+		}
+	}
+	return nil
+}
+
+// actionsOf lists a resource's actions of a task with interval 0.
+func (r *resource) actionsOf(task string) []*action {
+	return r.actionIndex[actionID{task, 0}]
+}
+
+// firstAction is a resource's first one-off action of a task, on a node if one is given.
+func (r *resource) firstAction(task string, n *node) *action {
+	for _, a := range r.actionIndex[actionID{task, 0}] {
+		if n == nil || a.node == nil || a.node == n {
+			return a
+		}
+	}
+	return nil
+}
+
+func (c *cluster) start(r *resource, n *node, optional bool) *action {
+	return c.action(r, "start", 0, n, optional)
+}
+
+func (c *cluster) stop(r *resource, n *node, optional bool) *action {
+	return c.action(r, "stop", 0, n, optional)
+}
+
+func (c *cluster) promote(r *resource, n *node, optional bool) *action {
+	return c.action(r, "promote", 0, n, optional)
+}
+
+func (c *cluster) demote(r *resource, n *node, optional bool) *action {
+	return c.action(r, "demote", 0, n, optional)
+}
+
+// pseudoAction makes a point in the order for a collection.
+func (c *cluster) pseudoAction(r *resource, task string, optional, runnable bool) *action {
+	a := c.action(r, task, 0, nil, optional)
+	a.pseudo = true
+	a.runnable = a.runnable || runnable
+	if !runnable {
+		a.runnable = false
+	}
+	return a
+}
+
+// actionMeta are the meta attributes of an action, from the configured operation and the defaults: names with underscores,
+// time spans in milliseconds.
+func (c *cluster) actionMeta(a *action) map[string]string {
+	r := a.rsc
+	m := map[string]string{}
+	op := c.opFor(a)
+	if op != nil {
+		m = c.opMeta(r, op)
+	} else {
+		m = c.opDefault(r, a.task, a.interval)
+	}
+	delete(m, "interval")
+	delete(m, "description")
+	if a.interval > 0 {
+		m["interval"] = millis(a.interval)
+	}
+	if d := span(m["start-delay"], 0); d > 0 {
+		m["start-delay"] = millis(d)
+	} else {
+		delete(m, "start-delay")
+	}
+	m["timeout"] = millis(c.opTimeout(r, a.task, a.interval))
+	return m
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// opFor is the configured operation an action carries out, or nil.
+func (c *cluster) opFor(a *action) *opConfig { return findOp(a.rsc, a.task, a.interval) }
+
+// opTimeout is how long an operation may take.
+func (c *cluster) opTimeout(r *resource, task string, interval time.Duration) time.Duration {
+	op := findOp(r, task, interval)
+	var m map[string]string
+	switch {
+	case op != nil:
+		m = c.opMeta(r, op)
+	case task == "monitor" && interval == 0:
+		// A probe without settings of its own has those of the most frequent monitor.
+		m = c.opDefault(r, task, interval)
+		if f := fastestMonitor(r); f != nil {
+			if t := c.opMeta(r, f)["timeout"]; t != "" {
+				m["timeout"] = t
+			}
+		}
+	default:
+		m = c.opDefault(r, task, interval)
+	}
+	d, err := cib.ParseInterval(m["timeout"])
+	if err != nil || d <= 0 {
+		return defaultTimeout
+	}
+	return d
+}
+
+func fastestMonitor(r *resource) *opConfig {
+	var best *opConfig
+	for _, op := range r.ops {
+		if op.name == "monitor" && !op.disabled && op.interval > 0 && (best == nil || op.interval < best.interval) {
+			best = op
+		}
+	}
+	return best
+}

@@ -1,0 +1,148 @@
+package scheduler
+
+import (
+	"strings"
+
+	"holdfast/internal/cluster/cib"
+)
+
+// findChanges compares the history with the configuration: operations that are no longer wanted are cancelled, resources
+// whose parameters changed are restarted or reloaded.
+func (c *cluster) findChanges() {
+	for _, n := range c.nodes {
+		if n.state == nil || !n.maint && !n.usable() {
+			continue
+		}
+		for _, e := range n.state.Child("lrm").Child("lrm_resources").ChildrenNamed("lrm_resource") {
+			for _, r := range c.historyOwners(e.ID(), n) {
+				c.findResourceChanges(r, n, e)
+			}
+		}
+	}
+}
+
+// historyOwners are the resources a history entry of a node is about.
+func (c *cluster) historyOwners(id string, n *node) []*resource {
+	if r := c.byID[id]; r != nil && r.kind == primitive {
+		return []*resource{r}
+	}
+	var out []*resource
+	for i := 0; ; i++ {
+		r := c.byID[id+":"+itoa(i)]
+		if r == nil {
+			return out
+		}
+		if containsNode(r.runningOn, n) {
+			out = append(out, r)
+		}
+	}
+}
+
+func (c *cluster) findResourceChanges(r *resource, n *node, e *cib.Element) {
+	if r.orphan || r.kind != primitive {
+		return
+	}
+	if !containsNode(r.runningOn, n) {
+		return
+	}
+	if r.role > RoleStopped && agentChanged(r, e) {
+		c.stop(r, n, false)
+		c.start(r, nil, false).setReason("resource definition change")
+		return
+	}
+	var ops []record
+	for _, x := range e.ChildrenNamed("lrm_rsc_op") {
+		if op, ok := readRecord(x); ok {
+			ops = append(ops, op)
+		}
+	}
+	sortRecords(ops)
+	start, stop := activeSpan(ops)
+	for i := range ops {
+		if start < stop || i+1 < start || ops[i].status == stPending {
+			continue
+		}
+		c.findOpChanges(r, n, &ops[i])
+	}
+}
+
+func agentChanged(r *resource, e *cib.Element) bool {
+	for _, f := range [][2]string{{r.class, e.Get("class")}, {r.provider, e.Get("provider")}, {r.typ, e.Get("type")}} {
+		if f[0] != f[1] && f[1] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *cluster) findOpChanges(r *resource, n *node, op *record) {
+	if op.interval > 0 {
+		if r.maintenance || n.maint {
+			c.cancelRecorded(r, n, op, "maintenance mode")
+			return
+		}
+		if findOp(r, op.task, op.interval) == nil {
+			if c.conf.stopOrphanActions {
+				c.cancelRecorded(r, n, op, "orphan")
+			}
+			return
+		}
+		if c.digestChanged(r, n, op) {
+			a := c.action(r, op.task, op.interval, n, true)
+			a.rescheduled = true
+		}
+		return
+	}
+	switch op.task {
+	case "start", "promote", "migrate_from", "monitor":
+		c.findParamChanges(r, n, op)
+	}
+}
+
+// findParamChanges restarts a resource that runs with other parameters than are configured, or reloads it when all that
+// changed can be.
+func (c *cluster) findParamChanges(r *resource, n *node, op *record) {
+	if op.isProbe() && op.rc != rcOK && op.rc != rcPromoted {
+		return
+	}
+	if want := op.xml.Get("op-restart-digest"); want != "" {
+		p := map[string]string{}
+		listed := " " + op.xml.Get("op-force-restart") + " "
+		for k, v := range c.parameters(r, n) {
+			if strings.Contains(listed, " "+k+" ") {
+				p[k] = v
+			}
+		}
+		if cib.OpDigest(p) == want {
+			if c.digestChanged(r, n, op) {
+				c.reload(r, n)
+			}
+			return
+		}
+		c.start(r, nil, false).setReason("resource definition change")
+		return
+	}
+	if c.digestChanged(r, n, op) {
+		c.start(r, nil, false).setReason("resource definition change")
+	}
+}
+
+func (c *cluster) reload(r *resource, n *node) {
+	if r.failed || r.startPending || !r.managed {
+		c.start(r, nil, false)
+		return
+	}
+	a := c.action(r, "reload-agent", 0, n, false)
+	a.setReason("resource definition change")
+	c.orderings = append(c.orderings, &ordering{firstAction: a, thenRsc: r, thenTask: "stop", flags: orderPlain | thenCancelsFirst},
+		&ordering{firstAction: a, thenRsc: r, thenTask: "demote", flags: orderPlain | thenCancelsFirst})
+}
+
+// cancelRecorded ends a recurring operation that the history tells of.
+func (c *cluster) cancelRecorded(r *resource, n *node, op *record, why string) {
+	x := c.slotAction(r, "cancel_"+op.task, "cancel", op.interval, n, false)
+	x.crm, x.runnable = true, true
+	x.setReason(why)
+	x.meta = map[string]string{"operation": op.task, "call_id": itoa(op.callID)}
+	c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", thenAction: x, flags: orderPlain})
+}

@@ -1,0 +1,323 @@
+package scheduler
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/internal/cluster/cib"
+)
+
+// failCount adds up the failures of a resource on a node; effective leaves out those that have expired. last is
+// the time of the latest.
+func (c *cluster) failCount(r *resource, n *node, effective bool) (count int, last time.Time) {
+	name := historyID(r)
+	for k, v := range n.attrs {
+		rest, isCount := strings.CutPrefix(k, "fail-count-")
+		if isCount && failureOf(rest, name, r) {
+			count = addScores(count, scoreOr(v, 0))
+			continue
+		}
+		if rest, isTime := strings.CutPrefix(k, "last-failure-"); isTime && failureOf(rest, name, r) {
+			if t, err := strconv.ParseInt(v, 10, 64); err == nil && time.Unix(t, 0).After(last) {
+				last = time.Unix(t, 0)
+			}
+		}
+	}
+	if effective && count > 0 && r.failTimeout > 0 && !last.IsZero() && !c.blockingFailure(r, n) &&
+		c.now.After(last.Add(r.failTimeout)) {
+		count = 0
+	}
+	return count, last
+}
+
+// historyID is the name a resource's failures are counted under.
+func historyID(r *resource) string {
+	if r.historyName != "" {
+		if r.isAnonymous() {
+			base, _, _ := cutInstance(r.historyName)
+			return base
+		}
+		return r.historyName
+	}
+	if r.isAnonymous() {
+		return r.xml.ID()
+	}
+	return r.id
+}
+
+// failureOf tells whether RESOURCE[:N]#OP_INTERVAL (or only RESOURCE, as older versions wrote) is about name.
+func failureOf(attr, name string, r *resource) bool {
+	who, _, _ := strings.Cut(attr, "#")
+	if who == name {
+		return true
+	}
+	base, _, numbered := cutInstance(who)
+	return numbered && r.isAnonymous() && base == name
+}
+
+// blockingFailure tells whether a failure with on-fail=block is on record, which never expires.
+func (c *cluster) blockingFailure(r *resource, n *node) bool {
+	for _, op := range r.ops {
+		if op.xml.Get("on-fail") != "block" {
+			continue
+		}
+		for _, f := range c.failedRecords(r, n) {
+			if f.task == op.name && f.interval == op.interval {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// failedRecords are the entries of a resource's history on a node that did not come out as expected.
+func (c *cluster) failedRecords(r *resource, n *node) []record {
+	var out []record
+	e := n.state.Child("lrm").Child("lrm_resources").ChildWith("lrm_resource", "id", historyID(r))
+	for _, x := range e.ChildrenNamed("lrm_rsc_op") {
+		if op, ok := readRecord(x); ok && op.status != stPending && op.expected >= 0 && op.rc != op.expected {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// expiredFailure tells whether an entry is older than failure-timeout allows to matter, and plans to clear the count.
+func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
+	if op.status == stNotInstalled {
+		return false
+	}
+	expired := false
+	clearWhy := ""
+	unexpired := 0
+	if r.failTimeout > 0 && !op.changed.IsZero() {
+		expired = !c.now.Before(op.changed.Add(r.failTimeout)) && !c.blockingFailure(r, n)
+		var last time.Time
+		unexpired, last = c.failCount(r, n, true)
+		if unexpired > 0 && c.now.Before(last.Add(r.failTimeout)) {
+			c.recheckAt(last.Add(r.failTimeout))
+		}
+	}
+	if expired {
+		if total, _ := c.failCount(r, n, false); total > 0 {
+			if unexpired == 0 {
+				clearWhy = "it expired"
+			} else {
+				expired = false
+			}
+		}
+	}
+	if !expired && op.isLastFailure() && c.digestChanged(r, n, op) && (op.task == "start" || op.task == "monitor") {
+		if total, _ := c.failCount(r, n, true); total > 0 {
+			clearWhy = "resource parameters have changed"
+		}
+	}
+	if clearWhy != "" {
+		c.clearFailCount(r, n, clearWhy)
+	}
+	if expired && op.isProbe() {
+		switch op.rc {
+		case rcOK, rcNotRunning, rcPromoted, rcDegraded, rcDegradedProm:
+			return false
+		}
+	}
+	return expired
+}
+
+// clearFailCount plans to forget a resource's failures on a node.
+func (c *cluster) clearFailCount(r *resource, n *node, why string) {
+	a := c.action(r, "clear_failcount", 0, n, false)
+	a.reason = why
+	a.crm = true
+	a.runnable = true
+}
+
+// failurePolicy is what on-fail says about an operation, and the role to fall back to.
+func (c *cluster) failurePolicy(r *resource, task string, interval time.Duration) (onFail, Role) {
+	op := findOp(r, task, interval)
+	value := ""
+	if op != nil {
+		value = c.opMeta(r, op)["on-fail"]
+	} else {
+		value = c.opDefault(r, task, interval)["on-fail"]
+	}
+	switch value {
+	case "block":
+		return failBlock, fallback(task)
+	case "fence":
+		if c.conf.stonith {
+			return failFence, fallback(task)
+		}
+		c.warn("on-fail=fence of " + task + " of " + r.id + " needs fencing; acting as stop")
+		return failStop, RoleStopped
+	case "standby":
+		return failStandby, fallback(task)
+	case "ignore", "nothing":
+		return failIgnore, fallback(task)
+	case "migrate":
+		return failBan, fallback(task)
+	case "stop":
+		return failStop, RoleStopped
+	case "restart":
+		return failRecover, fallback(task)
+	case "demote":
+		if task == "promote" || op != nil && interval > 0 && task == "monitor" && parseRole(op.role) == RolePromoted {
+			return failDemote, RoleUnpromoted
+		}
+	}
+	switch {
+	case task == "stop" && c.conf.stonith:
+		return failFence, RoleStarted
+	case task == "stop":
+		return failBlock, RoleStarted
+	}
+	return failRecover, fallback(task)
+}
+
+// fallback is the role a failure of the task leaves to aim for.
+func fallback(task string) Role {
+	if task == "promote" {
+		return RoleUnpromoted
+	}
+	return RoleStarted
+}
+
+// findOp finds the configured operation with that name and interval; one-off monitors and starts have none of an
+// interval.
+func findOp(r *resource, task string, interval time.Duration) *opConfig {
+	var named *opConfig
+	for _, op := range r.ops {
+		if op.name != task || op.disabled {
+			continue
+		}
+		if op.interval == interval {
+			return op
+		}
+	}
+	return named
+}
+
+// applyThreshold rules nodes out on which a resource has failed too often, and adds stickiness.
+func (c *cluster) applyThreshold() {
+	for _, r := range c.resources {
+		r.leaves(func(p *resource) {
+			for _, n := range c.nodes {
+				c.checkThreshold(p, n)
+			}
+		})
+	}
+	for _, r := range c.resources {
+		r.leaves(c.applyStickiness)
+	}
+}
+
+// thresholdReached tells whether a resource has failed too often on a node, with the count.
+func (c *cluster) thresholdReached(r *resource, n *node) (int, bool) {
+	if r.threshold == 0 || r.failureIgnored {
+		return 0, false
+	}
+	count, _ := c.failCount(r, n, true)
+	return count, count > 0 && count >= r.threshold
+}
+
+func (c *cluster) checkThreshold(r *resource, n *node) {
+	for _, a := range r.actions {
+		if a.task == "clear_failcount" && a.node == n {
+			return
+		}
+	}
+	if _, reached := c.thresholdReached(r, n); !reached {
+		return
+	}
+	target := r
+	if r.isAnonymous() {
+		target = r.cloneOf()
+	}
+	c.addScore(target, n, -infinity, "__fail_limit__")
+}
+
+// applyStickiness makes a resource prefer to stay where it is.
+func (c *cluster) applyStickiness(r *resource) {
+	if !r.managed || r.stickiness == 0 || len(r.runningOn) != 1 {
+		return
+	}
+	n := r.runningOn[0]
+	if _, allowed := r.weights.get(n); !c.conf.symmetric && !allowed {
+		return
+	}
+	c.addScore(r, n, r.stickiness, "stickiness")
+}
+
+// addScore changes the score of a resource and its children on a node, or on all nodes when n is nil.
+func (c *cluster) addScore(r *resource, n *node, score int, why string) {
+	nodes := c.nodes
+	if n != nil {
+		nodes = []*node{n}
+	}
+	for _, x := range nodes {
+		c.addNodeScore(r, x, score)
+	}
+	if n == nil && score == -infinity {
+		r.assigned = nil
+	}
+}
+
+func (c *cluster) addNodeScore(r *resource, n *node, score int) {
+	for _, k := range r.children {
+		c.addNodeScore(k, n, score)
+	}
+	r.weights.add(n, score)
+}
+
+// opMeta reads what an operation says about itself: attributes, meta attributes, defaults.
+func (c *cluster) opMeta(r *resource, op *opConfig) map[string]string {
+	m := map[string]string{}
+	for _, a := range op.xml.Attrs {
+		if a.Name != "id" {
+			m[a.Name] = a.Value
+		}
+	}
+	x := ruleContext{now: c.now, rsc: r, class: r.class, provider: r.provider, typ: r.typ, opName: op.name, opInterval: op.interval}
+	c.nvPairs(m, "meta_attributes", x, op.xml)
+	c.nvPairs(m, "instance_attributes", x, op.xml)
+	c.nvPairs(m, "meta_attributes", x, c.opDefaults)
+	return m
+}
+
+// opDefault reads the defaults for an operation that is not configured.
+func (c *cluster) opDefault(r *resource, task string, interval time.Duration) map[string]string {
+	m := map[string]string{}
+	x := ruleContext{now: c.now, rsc: r, class: r.class, provider: r.provider, typ: r.typ, opName: task, opInterval: interval}
+	c.nvPairs(m, "meta_attributes", x, c.opDefaults)
+	return m
+}
+
+// canFence tells whether a node can be fenced at all.
+func (c *cluster) canFence(n *node) bool {
+	if !c.conf.stonith || !c.conf.haveDevice {
+		return false
+	}
+	return c.quorum || c.conf.policy == quorumIgnore || n.online
+}
+
+// digestChanged tells whether an operation ran with other parameters than are configured now.
+func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
+	want := op.xml.Get("op-digest")
+	return want != "" && want != c.opDigest(r, n, op)
+}
+
+// opDigest is the digest an operation would be recorded with if it ran now.
+func (c *cluster) opDigest(r *resource, n *node, op *record) string {
+	p := map[string]string{}
+	for k, v := range c.parameters(r, n) {
+		p[k] = v
+	}
+	if conf := findOp(r, op.task, op.interval); conf != nil {
+		c.nvPairs(p, "instance_attributes", ruleContext{now: c.now, rsc: r, node: n}, conf.xml)
+	}
+	if op.interval > 0 {
+		p["CRM_meta_timeout"] = strconv.FormatInt(c.opTimeout(r, op.task, op.interval).Milliseconds(), 10)
+	}
+	return cib.OpDigest(p)
+}

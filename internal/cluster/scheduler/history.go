@@ -1,0 +1,265 @@
+package scheduler
+
+import (
+	"strconv"
+	"strings"
+
+	"holdfast/internal/cluster/cib"
+)
+
+// readHistory reads what is active where. Nodes that are up come first; the others only when fencing is configured, since
+// without it what a lost node ran is taken to be gone.
+func (c *cluster) readHistory() {
+	for _, online := range []bool{true, false} {
+		for _, s := range c.doc.Root.Child("status").ChildrenNamed("node_state") {
+			n := c.nodeByID[s.ID()]
+			if n == nil {
+				n = c.nodeByName[s.Get("uname")]
+			}
+			if n == nil || n.state != s || n.online != online || !online && !c.conf.stonith {
+				continue
+			}
+			c.readNodeHistory(n)
+		}
+	}
+}
+
+func (c *cluster) readNodeHistory(n *node) {
+	list := n.state.Child("lrm").Child("lrm_resources").ChildrenNamed("lrm_resource")
+	for _, e := range list {
+		c.readResourceHistory(n, e)
+	}
+}
+
+// readResourceHistory replays one resource's operations on one node.
+func (c *cluster) readResourceHistory(n *node, e *cib.Element) {
+	var ops []record
+	for _, op := range e.ChildrenNamed("lrm_rsc_op") {
+		if rec, ok := readRecord(op); ok {
+			ops = append(ops, rec)
+		}
+	}
+	if len(ops) == 0 {
+		return
+	}
+	r := c.historyResource(n, e)
+	if r == nil {
+		return
+	}
+	sortRecords(ops)
+	h := &replay{c: c, r: r, n: n, onFail: failIgnore}
+	r.role = RoleUnknown
+	saved := RoleUnknown
+	for i := range ops {
+		if ops[i].task == "notify" || ops[i].task == "meta-data" {
+			continue
+		}
+		h.apply(&ops[i])
+	}
+	c.noteRecurring(r, n, ops)
+	h.finish()
+	if t := c.targetRole(r); t != RoleUnknown && (r.nextRole == RoleUnknown || t < r.nextRole) {
+		r.nextRole = t
+	}
+	if saved > r.role {
+		r.role = saved
+	}
+}
+
+// historyResource finds the resource, or the instance of a clone, that a history entry speaks of; an entry that fits
+// nothing configured makes an orphan.
+func (c *cluster) historyResource(n *node, e *cib.Element) *resource {
+	id := e.ID()
+	r := c.byID[id]
+	if r == nil {
+		base, number, numbered := cutInstance(id)
+		if r = c.byID[id+":0"]; r == nil && numbered {
+			// An instance number from older days, or beyond clone-max.
+			_ = number
+			r = c.byID[base+":0"]
+		}
+		if r != nil && r.unique {
+			r = c.orphanInstance(r, id, n)
+			r.historyName = id
+			return r
+		}
+	}
+	if r != nil && r.kind == primitive && r.isAnonymous() {
+		base, _, _ := cutInstance(id)
+		if r2 := c.anonymousInstance(r.cloneOf(), base, n); r2 != nil {
+			r2.historyName = id
+			return r2
+		}
+		return nil
+	}
+	if r != nil && r.kind == primitive {
+		if r.cloneOf() != nil {
+			r.historyName = id
+		}
+		return r
+	}
+	return c.orphanResource(e)
+}
+
+// cutInstance splits drbd_ha:1 into drbd_ha and 1.
+func cutInstance(id string) (base string, number int, ok bool) {
+	i := strings.LastIndexByte(id, ':')
+	if i < 0 {
+		return id, 0, false
+	}
+	n, err := strconv.Atoi(id[i+1:])
+	return id[:i], n, err == nil
+}
+
+// anonymousInstance chooses the instance of an anonymous clone that stands for what runs on a node: the one already seen
+// there (another member of a cloned group), else the first that is nowhere yet.
+func (c *cluster) anonymousInstance(cl *resource, base string, n *node) *resource {
+	var free *resource
+	for _, inst := range cl.children {
+		if on := inst.where(true); len(on) > 0 {
+			if containsNode(on, n) {
+				member := memberNamed(inst, base)
+				if member != nil && len(member.runningOn) == 0 {
+					return member
+				}
+				if member != nil {
+					free = nil
+					break
+				}
+			}
+			continue
+		}
+		if inst.pendingOn() != nil && inst.pendingOn() != n {
+			continue
+		}
+		if free == nil && !inst.orphan && !anyBlocked(inst) {
+			free = memberNamed(inst, base)
+		}
+	}
+	if free != nil && free.requires != needFencing && (!n.online || n.unclean) && cl.max < len(c.nodes) {
+		// An instance on a lost node is not worth a number that another node could use.
+		free = nil
+	}
+	if free != nil {
+		return free
+	}
+	return memberNamed(c.orphanInstance(cl, base, n), base)
+}
+
+func anyBlocked(r *resource) bool {
+	found := false
+	r.all(func(x *resource) { found = found || x.blocked })
+	return found
+}
+
+// pendingOn is the node an operation of the instance is pending on, or nil.
+func (r *resource) pendingOn() *node {
+	var n *node
+	r.leaves(func(p *resource) {
+		if n == nil {
+			n = p.pendingNode
+		}
+	})
+	return n
+}
+
+// memberNamed is the primitive of an instance whose configured id is base.
+func memberNamed(inst *resource, base string) *resource {
+	var found *resource
+	inst.leaves(func(p *resource) {
+		if p.xml.ID() == base {
+			found = p
+		}
+	})
+	return found
+}
+
+// orphanInstance makes one more instance of a clone, for something that runs beyond its number.
+func (c *cluster) orphanInstance(of *resource, base string, n *node) *resource {
+	cl := of
+	if cl.kind != clone {
+		cl = of.cloneOf()
+	}
+	for _, k := range cl.children {
+		if k.orphan && !cl.unique && len(k.where(true)) == 0 {
+			return k
+		}
+	}
+	k := c.addInstance(cl, len(cl.children))
+	k.all(func(x *resource) { x.orphan = true })
+	return k
+}
+
+// orphanResource makes a resource for history of one that is no longer configured.
+func (c *cluster) orphanResource(e *cib.Element) *resource {
+	if r := c.byID[e.ID()]; r != nil {
+		if r.orphan {
+			return r
+		}
+		return nil
+	}
+	x := cib.NewElement("primitive", "id", e.ID(), "class", e.Get("class"), "provider", e.Get("provider"), "type", e.Get("type"))
+	if e.Get("provider") == "" {
+		x.Del("provider")
+	}
+	r := c.newResource(x, nil, "")
+	r.orphan = true
+	c.resources = append(c.resources, r)
+	if !c.conf.stopOrphans {
+		r.managed = false
+		return r
+	}
+	c.ban(r, nil, "orphan")
+	return r
+}
+
+// ban rules a node out, or all of them when n is nil.
+func (c *cluster) ban(r *resource, n *node, why string) { c.addScore(r, n, -infinity, why) }
+
+// noteRecurring makes an optional action of each recurring operation that is active, so that it is known to be.
+func (c *cluster) noteRecurring(r *resource, n *node, ops []record) {
+	if !n.online {
+		return
+	}
+	start, stop := activeSpan(ops)
+	for i := range ops {
+		if start < stop && i+1 <= stop || i+1 < start {
+			continue
+		}
+		if ops[i].interval == 0 || ops[i].status == stPending {
+			continue
+		}
+		a := c.action(r, ops[i].task, ops[i].interval, n, true)
+		a.fromHistory = true
+	}
+}
+
+// activeSpan gives the positions, from 1, of the last start and the last stop in a history. A resource found running by a
+// monitor was started by something before it.
+func activeSpan(ops []record) (start, stop int) {
+	impliedMonitor, impliedClone := 0, 0
+	for i, op := range ops {
+		pos := i + 1
+		switch {
+		case op.task == "stop" && op.status == stDone:
+			stop = pos
+		case op.task == "start" || op.task == "migrate_from":
+			start = pos
+		case impliedMonitor <= stop && op.task == "monitor":
+			if op.rc == rcOK || op.rc == rcPromoted || op.rc == rcDegraded || op.rc == rcDegradedProm {
+				impliedMonitor = pos
+			}
+		case op.task == "promote" || op.task == "demote":
+			impliedClone = pos
+		}
+	}
+	if start == 0 {
+		start = max(impliedMonitor, 0)
+		if impliedClone != 0 {
+			start = impliedClone
+		} else if impliedMonitor != 0 {
+			start = impliedMonitor
+		}
+	}
+	return start, stop
+}

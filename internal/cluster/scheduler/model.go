@@ -1,0 +1,442 @@
+package scheduler
+
+import (
+	"time"
+
+	"holdfast/internal/cluster/cib"
+)
+
+// node is a cluster node as the decision sees it.
+type node struct {
+	index    int
+	id, name string
+	online   bool
+	standby  bool
+	onFail   bool // standby because of a failure with on-fail=standby
+	maint    bool
+	unclean  bool
+	reason   string // why it must be fenced
+	shutdown bool
+	pending  bool
+	seen     bool // the status section knows it
+	noProbe  bool // resource discovery is disabled on it
+	attrs    map[string]string
+	state    *cib.Element
+	assigned int // resources assigned to it in this decision
+	running  []*resource
+}
+
+// usable tells whether resources may run on the node.
+func (n *node) usable() bool {
+	return n != nil && n.online && !n.shutdown && !n.unclean && !n.standby && !n.maint
+}
+
+// attr reads a node attribute; #uname, #id and #kind are built in.
+func (n *node) attr(name string) (string, bool) {
+	switch name {
+	case "", "#uname":
+		return n.name, true
+	case "#id":
+		return n.id, true
+	case "#kind":
+		return "cluster", true
+	}
+	v, ok := n.attrs[name]
+	return v, ok
+}
+
+// discovery says whether a resource is probed on a node.
+type discovery int
+
+const (
+	discoverAlways discovery = iota
+	discoverNever
+	discoverExclusive
+)
+
+// weight is a resource's score on a node; present is false where the node is no candidate at all.
+type weight struct {
+	present  bool
+	score    int
+	discover discovery
+}
+
+// weights are a resource's scores, by node.index.
+type weights []weight
+
+func (w weights) clone() weights { return append(weights(nil), w...) }
+
+// get returns the score and whether the node is a candidate.
+func (w weights) get(n *node) (int, bool) {
+	if n == nil || n.index >= len(w) {
+		return 0, false
+	}
+	return w[n.index].score, w[n.index].present
+}
+
+func (w weights) add(n *node, score int) {
+	c := &w[n.index]
+	if !c.present {
+		*c = weight{present: true, score: score}
+		return
+	}
+	c.score = addScores(c.score, score)
+}
+
+func (w weights) set(n *node, score int) {
+	w[n.index].present = true
+	w[n.index].score = score
+}
+
+// anyUsable tells whether some node is usable and not ruled out.
+func (c *cluster) anyUsable(w weights) bool {
+	for i, n := range c.nodes {
+		if w[i].present && w[i].score >= 0 && n.usable() {
+			return true
+		}
+	}
+	return false
+}
+
+const infinity = cib.Infinity
+
+// addScores adds with infinity as the limit; minus infinity wins over infinity.
+func addScores(a, b int) int {
+	if a <= -infinity || b <= -infinity {
+		return -infinity
+	}
+	if a >= infinity || b >= infinity {
+		return infinity
+	}
+	return max(-infinity, min(a+b, infinity))
+}
+
+// Kinds of resource as the decision sees them.
+type kind int
+
+const (
+	primitive kind = iota
+	group
+	clone
+)
+
+// requirement is what must hold before a resource may start.
+type requirement int
+
+const (
+	needNothing requirement = iota
+	needQuorum
+	needFencing
+)
+
+// multiActive is what to do with a resource found active on several nodes.
+type multiActive int
+
+const (
+	stopStart multiActive = iota
+	stopOnly
+	blockAll
+	stopUnexpected
+)
+
+// resource is a primitive, a group or a clone; a clone's children are its instances.
+type resource struct {
+	id    string
+	kind  kind
+	xml   *cib.Element
+	order int // position in the tree, for stable sorting
+
+	parent   *resource
+	children []*resource
+
+	class, provider, typ string
+	// historyName is the name history knows an instance by; "" until history is found.
+	historyName string
+
+	meta   map[string]string
+	params map[nodeKey]map[string]string // parameters by node, filled on demand
+	ops    []*opConfig
+
+	// Configuration.
+	priority     int
+	stickiness   int
+	threshold    int
+	failTimeout  time.Duration
+	managed      bool
+	maintenance  bool
+	notify       bool
+	unique       bool
+	promotable   bool
+	interleave   bool
+	ordered      bool
+	critical     bool
+	migratable   bool
+	orphan       bool
+	requires     requirement
+	multi        multiActive
+	max, nodeMax int // clone-max, clone-node-max
+	promotedMax  int
+	promotedNode int // promoted-node-max
+	cloneMin     int
+
+	// Read from the history.
+	role           Role
+	runningOn      []*node
+	knownOn        []bool
+	failed         bool
+	failedStop     bool // a failure that is mended by a stop
+	failureIgnored bool
+	blocked        bool
+	startPending   bool
+	pendingTask    string
+	pendingNode    *node
+	lockNode       *node
+	stopOptional   bool
+
+	// Decided.
+	nextRole           Role
+	nextReason         string
+	weights            weights
+	exclusive          bool // discovered only on listed nodes
+	locations          []*location
+	thisWith, withThis []*colocation
+	assigned           *node
+	provisional        bool
+	assigning          bool
+	merging            bool
+	restarting         bool
+	scoresAdded        bool
+	inherited          bool
+	colocated          weights
+	counts             []int // instances by node, of a clone
+	sortIndex          int
+	actions            []*action
+	actionIndex        map[actionID][]*action
+	notes              *cloneNotes
+	starting, stopping bool
+}
+
+type nodeKey int
+
+// top is the outermost resource r is part of.
+func (r *resource) top() *resource {
+	for r.parent != nil {
+		r = r.parent
+	}
+	return r
+}
+
+// cloneOf is the clone r is an instance of (or a member of an instance), or nil.
+func (r *resource) cloneOf() *resource {
+	if t := r.top(); t.kind == clone && t != r {
+		return t
+	}
+	return nil
+}
+
+// isAnonymous tells whether r is part of a clone whose instances are interchangeable.
+func (r *resource) isAnonymous() bool {
+	c := r.cloneOf()
+	return c != nil && !c.unique
+}
+
+// isPromotable tells whether r is, or is part of, a promotable clone.
+func (r *resource) isPromotable() bool { return r.top().promotable }
+
+// first and last members of a group.
+func (r *resource) firstMember() *resource { return r.children[0] }
+func (r *resource) lastMember() *resource  { return r.children[len(r.children)-1] }
+
+// leaves calls f for each primitive at or below r.
+func (r *resource) leaves(f func(*resource)) {
+	if r.kind == primitive {
+		f(r)
+		return
+	}
+	for _, c := range r.children {
+		c.leaves(f)
+	}
+}
+
+// all calls f for r and everything below it, parents first.
+func (r *resource) all(f func(*resource)) {
+	f(r)
+	for _, c := range r.children {
+		c.all(f)
+	}
+}
+
+// curNode is the first node the resource is active on, or nil. Nodes that are up come before others.
+func (r *resource) curNode() *node {
+	for _, n := range r.runningOn {
+		if n.online && !n.unclean {
+			return n
+		}
+	}
+	if len(r.runningOn) > 0 {
+		return r.runningOn[0]
+	}
+	return nil
+}
+
+// where lists the nodes a resource is active on (current) or assigned to.
+func (r *resource) where(current bool) []*node {
+	if r.kind == primitive {
+		if current {
+			return r.runningOn
+		}
+		if r.assigned != nil {
+			return []*node{r.assigned}
+		}
+		return nil
+	}
+	var out []*node
+	for _, c := range r.children {
+		for _, n := range c.where(current) {
+			if !containsNode(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// location is the node a resource is active on or assigned to, if it is exactly one.
+func (r *resource) location(current bool) *node {
+	if l := r.where(current); len(l) == 1 {
+		return l[0]
+	}
+	return nil
+}
+
+// state is the highest role among the primitives of r, now (current) or after the transition.
+func (r *resource) state(current bool) Role {
+	if r.kind == primitive {
+		if current {
+			return r.role
+		}
+		return r.nextRole
+	}
+	role := RoleUnknown
+	for _, c := range r.children {
+		role = max(role, c.state(current))
+	}
+	return role
+}
+
+// active tells whether the resource runs anywhere; all demands that of every child.
+func (r *resource) active(all bool) bool {
+	if r.kind == primitive {
+		for _, n := range r.runningOn {
+			if n.unclean || n.online || !r.managed {
+				return true
+			}
+		}
+		return false
+	}
+	any := false
+	for _, c := range r.children {
+		a := c.active(all)
+		if all && !a {
+			return false
+		}
+		any = any || a
+	}
+	return any
+}
+
+func containsNode(list []*node, n *node) bool {
+	for _, x := range list {
+		if x == n {
+			return true
+		}
+	}
+	return false
+}
+
+// opConfig is one configured operation.
+type opConfig struct {
+	name     string
+	interval time.Duration
+	role     string // as written, "" when missing
+	disabled bool
+	xml      *cib.Element
+}
+
+// quorumPolicy is no-quorum-policy.
+type quorumPolicy int
+
+const (
+	quorumStop quorumPolicy = iota
+	quorumIgnore
+	quorumFreeze
+	quorumSuicide
+	quorumDemote
+)
+
+// config are the cluster properties.
+type config struct {
+	stonith           bool
+	stonithAction     string
+	stonithTimeout    time.Duration
+	clusterDelay      time.Duration
+	symmetric         bool
+	maintenance       bool
+	stopAll           bool
+	stopOrphans       bool
+	stopOrphanActions bool
+	removeAfterStop   bool
+	startupProbes     bool
+	startupFencing    bool
+	startFatal        bool
+	concurrentFencing bool
+	haveWatchdog      bool
+	haveDevice        bool // a fencing resource is configured
+	shutdownLock      bool
+	shutdownLockLimit time.Duration
+	batchLimit        int
+	policy            quorumPolicy
+	strategy          string
+}
+
+// cluster is one decision in the making.
+type cluster struct {
+	in     Input
+	doc    *cib.Document
+	conf   config
+	now    time.Time
+	quorum bool
+
+	nodes      []*node // by natural order of names
+	nodeByID   map[string]*node
+	nodeByName map[string]*node
+
+	resources []*resource
+	byID      map[string]*resource
+	templates map[string]*cib.Element
+	tags      map[string][]string
+	sets      map[string]*cib.Element // nvpair sets by id, for id-ref
+	forbid    map[forbidKey]string
+
+	locations   []*location
+	colocations []*colocation
+	orderings   []*ordering
+	actions     []*action
+	failures    []FailedOp
+	recheck     time.Time
+	scores      []Score
+	warnings    []string
+	fences      []*action
+	nextOrder   int
+	// resource and op defaults
+	rscDefaults, opDefaults *cib.Element
+}
+
+type forbidKey struct{ resource, node string }
+
+// recheckAt notes that the decision may change at t.
+func (c *cluster) recheckAt(t time.Time) {
+	if t.After(c.now) && (c.recheck.IsZero() || t.Before(c.recheck)) {
+		c.recheck = t
+	}
+}

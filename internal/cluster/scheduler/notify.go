@@ -1,0 +1,236 @@
+package scheduler
+
+import (
+	"slices"
+	"strings"
+)
+
+// cloneNotes are the notifications of a clone's four tasks.
+type cloneNotes struct{ start, stop, promote, demote *noteSet }
+
+// noteSet is the notification of one task: told before (pre) and after (post) it, each confirmed by all.
+type noteSet struct {
+	task                         string
+	pre, preDone, post, postDone *action
+}
+
+// noteActions makes the points in the order for the notifications around a clone's task.
+func (c *cluster) noteActions(cl *resource, task string, act, complete *action) *noteSet {
+	s := &noteSet{task: task}
+	s.pre = c.notePoint(cl, "pre", "pre", task, "notify", act, task)
+	s.preDone = c.notePoint(cl, "confirmed-pre", "pre", task, "notified", act, task)
+	orderActions(s.pre, s.preDone, orderPlain)
+	orderActions(s.preDone, act, orderPlain)
+	s.post = c.notePoint(cl, "post", "post", complete.task, "notify", complete, task)
+	s.postDone = c.notePoint(cl, "confirmed-post", "post", complete.task, "notified", complete, task)
+	s.post.priority, s.postDone.priority = infinity, infinity
+	s.post.runnable, s.postDone.runnable = complete.runnable, complete.runnable
+	orderActions(complete, s.post, impliesThen)
+	orderActions(s.post, s.postDone, impliesThen)
+	orderActions(s.preDone, s.post, orderPlain)
+	return s
+}
+
+func (c *cluster) notePoint(cl *resource, prefix, typ, key, task string, of *action, operation string) *action {
+	a := c.slotAction(cl, prefix+"_notify_"+key, task, 0, nil, of.optional)
+	a.pseudo = true
+	a.runnable = true
+	a.notes = map[string]string{"notify_key_type": strings.Replace(prefix, "confirmed-post", "confirmed-post", 1), "notify_key_operation": key, "notify_type": typ, "notify_operation": operation}
+	return a
+}
+
+// place is an instance on a node, for the notify variables.
+type place struct {
+	rsc  *resource
+	node *node
+}
+
+// roster is who does what in a clone, told to the agents with each notification.
+type roster struct {
+	start, stop, promote, demote           []place
+	active, inactive, unpromoted, promoted []place
+}
+
+// planNotifications makes the notifications of all clones that want them.
+func (c *cluster) planNotifications() {
+	for _, r := range c.resources {
+		r.all(func(cl *resource) {
+			if cl.kind == clone && cl.notes != nil {
+				c.notifyClone(cl)
+			}
+		})
+	}
+}
+
+func (c *cluster) notifyClone(cl *resource) {
+	ro := c.takeRoster(cl)
+	vars := c.noteVariables(cl, ro)
+	for _, s := range []*noteSet{cl.notes.start, cl.notes.stop, cl.notes.promote, cl.notes.demote} {
+		if s == nil {
+			continue
+		}
+		cl.leaves(func(p *resource) { c.notifyInstance(p, s, vars) })
+	}
+	cl.leaves(func(p *resource) {
+		for _, a := range p.actions {
+			if a.optional || a.node == nil || a.interval > 0 {
+				continue
+			}
+			switch a.task {
+			case "start", "stop", "promote", "demote":
+				a.notes = vars
+			}
+		}
+	})
+}
+
+func (c *cluster) takeRoster(cl *resource) *roster {
+	ro := &roster{}
+	cl.leaves(func(p *resource) {
+		here := place{p, p.curNode()}
+		switch p.role {
+		case RoleStarted:
+			ro.active = append(ro.active, here)
+		case RoleUnpromoted:
+			ro.unpromoted = append(ro.unpromoted, here)
+			ro.active = append(ro.active, here)
+		case RolePromoted:
+			ro.promoted = append(ro.promoted, here)
+			ro.active = append(ro.active, here)
+		default:
+			ro.inactive = append(ro.inactive, place{p, nil})
+		}
+		for _, a := range p.actions {
+			if a.optional || a.node == nil || a.interval > 0 {
+				continue
+			}
+			e := place{p, a.node}
+			switch a.task {
+			case "start":
+				ro.start = append(ro.start, e)
+			case "stop":
+				ro.stop = append(ro.stop, e)
+			case "promote":
+				ro.promote = append(ro.promote, e)
+			case "demote":
+				ro.demote = append(ro.demote, e)
+			}
+		}
+	})
+	return ro
+}
+
+// noteVariables are what every notification of a clone tells, as CRM_meta_notify_....
+func (c *cluster) noteVariables(cl *resource, ro *roster) map[string]string {
+	m := map[string]string{}
+	put := func(name string, list []place) {
+		r, n := names(list)
+		m["notify_"+name+"_resource"], m["notify_"+name+"_uname"] = r, n
+	}
+	put("start", ro.start)
+	put("stop", ro.stop)
+	put("promote", ro.promote)
+	put("demote", ro.demote)
+	put("active", ro.active)
+	put("unpromoted", ro.unpromoted)
+	put("promoted", ro.promoted)
+	put("slave", ro.unpromoted)
+	put("master", ro.promoted)
+	m["notify_inactive_resource"], _ = names(ro.inactive)
+	var all, available []string
+	for i, n := range c.nodes {
+		all = append(all, n.name)
+		if cl.weights[i].present && n.usable() {
+			available = append(available, n.name)
+		}
+	}
+	m["notify_all_uname"], m["notify_available_uname"] = list(all), list(available)
+	return m
+}
+
+// names gives the instances and their nodes, sorted by instance.
+func names(places []place) (rscs, nodes string) {
+	sorted := slices.Clone(places)
+	slices.SortStableFunc(sorted, func(a, b place) int {
+		if d := strings.Compare(a.rsc.id, b.rsc.id); d != 0 {
+			return d
+		}
+		return strings.Compare(nodeName(a.node), nodeName(b.node))
+	})
+	var r, n []string
+	last := ""
+	for _, p := range sorted {
+		if p.rsc.id == last {
+			continue
+		}
+		last = p.rsc.id
+		r = append(r, p.rsc.id)
+		if p.node != nil {
+			n = append(n, p.node.name)
+		}
+	}
+	return list(r), list(n)
+}
+
+func nodeName(n *node) string {
+	if n == nil {
+		return ""
+	}
+	return n.name
+}
+
+// list joins names; an empty list is one space, so that the variable is passed at all.
+func list(s []string) string {
+	if len(s) == 0 {
+		return " "
+	}
+	return strings.Join(s, " ")
+}
+
+// notifyInstance tells one instance: before the task where it runs now, after the task where it will run.
+func (c *cluster) notifyInstance(p *resource, s *noteSet, vars map[string]string) {
+	if p.role != RoleStopped && p.role != RoleUnknown {
+		for _, n := range p.runningOn {
+			if n.unclean && (s.task == "stop" || s.task == "demote") {
+				continue
+			}
+			c.notification(p, n, s.pre, s.preDone, vars)
+		}
+		if (s.task == "stop" || s.task == "demote") && p.nextRole > RoleStopped && p.assigned == nil {
+			return
+		}
+	}
+	if p.nextRole != RoleStopped && p.assigned != nil {
+		c.postNotification(p, p.assigned, s, vars)
+	}
+}
+
+func (c *cluster) postNotification(p *resource, n *node, s *noteSet, vars map[string]string) {
+	if a := c.notification(p, n, s.post, s.postDone, vars); a != nil {
+		a.priority = infinity
+	}
+	for _, m := range p.actions {
+		if m.interval > 0 && m.task != "cancel" {
+			orderActions(s.postDone, m, orderPlain)
+		}
+	}
+}
+
+// notification is the call of one agent.
+func (c *cluster) notification(p *resource, n *node, point, done *action, vars map[string]string) *action {
+	if n == nil || !n.online || !point.runnable {
+		return nil
+	}
+	slot := point.notes["notify_type"] + "_notify_" + point.notes["notify_operation"]
+	a := c.slotAction(p, slot, "notify", 0, n, point.optional)
+	a.notes = map[string]string{}
+	for k, v := range vars {
+		a.notes[k] = v
+	}
+	for k, v := range point.notes {
+		a.notes[k] = v
+	}
+	orderActions(point, a, orderPlain)
+	orderActions(a, done, orderPlain)
+	return a
+}

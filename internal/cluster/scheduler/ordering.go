@@ -1,0 +1,286 @@
+package scheduler
+
+import (
+	"holdfast/internal/cluster/cib"
+)
+
+// order says what an ordering "first, then" means for either side.
+type order uint
+
+const (
+	// orderPlain only orders the two if both are done.
+	orderPlain order = 1 << iota
+	// impliesFirst: if then is required, so is first.
+	impliesFirst
+	// impliesThen: if first is required, so is then.
+	impliesThen
+	// promotedImpliesFirst is impliesFirst for a promoted resource.
+	promotedImpliesFirst
+	// runnableLeft: then cannot run if first cannot.
+	runnableLeft
+	// oneOrMore: then can run if enough of those before it can.
+	oneOrMore
+	// asymmetrical: then cannot run if first cannot, even if then is optional, unless it is pointless anyway.
+	asymmetrical
+	// restarts: first and then are the halves of a restart.
+	restarts
+	// sameNode: only if both are on one node.
+	sameNode
+	// impliesThenPrinted, impliesFirstPrinted: keep the other in the graph, if optional.
+	impliesThenPrinted
+	impliesFirstPrinted
+	// thenCancelsFirst: if then is required, first is not needed.
+	thenCancelsFirst
+	// serializeOnly: never at the same time, no matter which is first.
+	serializeOnly
+	// impliesThenOnNode is impliesThen for instances on the node of first.
+	impliesThenOnNode
+	// orderPreserve: keep the edge though the rest is ignored.
+	orderPreserve
+)
+
+// ordering is an ordering between tasks of resources, or between actions.
+type ordering struct {
+	id                      string
+	firstRsc, thenRsc       *resource
+	firstTask, thenTask     string
+	firstAction, thenAction *action
+	flags                   order
+}
+
+// link is an ordering between two actions.
+type link struct {
+	first, then *action
+	flags       order
+}
+
+// orderTasks orders tasks of resources; it takes effect when their actions are known.
+func (c *cluster) orderTasks(first *resource, firstTask string, then *resource, thenTask string, flags order) {
+	c.orderings = append(c.orderings, &ordering{firstRsc: first, firstTask: firstTask, thenRsc: then, thenTask: thenTask, flags: flags})
+}
+
+// orderActions orders two actions now. It tells whether that is new.
+func orderActions(first, then *action, flags order) bool {
+	if first == nil || then == nil || first == then || flags == 0 {
+		return false
+	}
+	for _, l := range first.after {
+		if l.then == then && l.flags&flags != 0 {
+			return false
+		}
+	}
+	l := &link{first: first, then: then, flags: flags}
+	first.after = append(first.after, l)
+	then.before = append(then.before, l)
+	return true
+}
+
+// readOrdering reads a <rsc_order>.
+func (c *cluster) readOrdering(e *cib.Element) {
+	if sets := e.ChildrenNamed("resource_set"); len(sets) > 0 {
+		c.readOrderingSets(e, sets)
+		return
+	}
+	kind := orderKind(e)
+	symmetrical := boolOr(e.Get("symmetrical"), kind != "Serialize")
+	firstTask := defaultTo(e.Get("first-action"), "start")
+	thenTask := defaultTo(e.Get("then-action"), firstTask)
+	for _, f := range c.named(e.Get("first")) {
+		for _, t := range c.named(e.Get("then")) {
+			c.orderPair(e, f, firstTask, t, thenTask, kind, symmetrical)
+		}
+	}
+}
+
+func defaultTo(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// orderKind reads kind, or the score older constraints have instead.
+func orderKind(e *cib.Element) string {
+	if k := e.Get("kind"); k != "" {
+		return k
+	}
+	if s, given := e.Lookup("score"); given && scoreOr(s, 0) == 0 {
+		return "Optional"
+	}
+	return "Mandatory"
+}
+
+// orderPair adds a configured ordering and, if symmetrical, its inverse.
+func (c *cluster) orderPair(e *cib.Element, f *resource, firstTask string, t *resource, thenTask, kind string, symmetrical bool) {
+	min := 0
+	if f.kind == clone && (firstTask == "start" || firstTask == "promote") {
+		min = f.cloneMin
+		if !boolOr(e.Get("require-all"), true) {
+			min = 1
+		}
+	}
+	if min > 0 {
+		c.orderMinimum(e.ID(), f, firstTask, t, thenTask, kind, min)
+	} else {
+		c.orderings = append(c.orderings, &ordering{id: e.ID(), firstRsc: f, firstTask: firstTask, thenRsc: t, thenTask: thenTask,
+			flags: kindFlags(kind, firstTask, symmetrical)})
+	}
+	if !symmetrical {
+		return
+	}
+	invFirst, invThen := inverse(thenTask), inverse(firstTask)
+	if invFirst == "" || invThen == "" {
+		c.warn("ordering " + e.ID() + " cannot be inverted: set symmetrical=false")
+		return
+	}
+	c.orderings = append(c.orderings, &ordering{id: e.ID(), firstRsc: t, firstTask: invFirst, thenRsc: f, thenTask: invThen,
+		flags: inverseFlags(kind)})
+}
+
+// orderMinimum demands only that so many instances be up first.
+func (c *cluster) orderMinimum(id string, f *resource, firstTask string, t *resource, thenTask, kind string, min int) {
+	gate := &action{id: len(c.actions) + 1, task: "one-or-more:" + id, slot: "one-or-more:" + id, pseudo: true, optional: false, runnable: false, needsAny: min}
+	c.actions = append(c.actions, gate)
+	done := map[string]string{"start": "start", "promote": "promote"}[firstTask]
+	for _, k := range f.children {
+		c.orderings = append(c.orderings, &ordering{id: id, firstRsc: k, firstTask: done, thenAction: gate, flags: oneOrMore | impliesThenPrinted})
+	}
+	c.orderings = append(c.orderings, &ordering{id: id, firstAction: gate, thenRsc: t, thenTask: thenTask,
+		flags: kindFlags(kind, firstTask, true)&^impliesThen | runnableLeft})
+}
+
+// kindFlags is what an ordering's kind means.
+func kindFlags(kind, firstTask string, symmetrical bool) order {
+	switch kind {
+	case "Optional":
+		return orderPlain
+	case "Serialize":
+		return orderPlain | serializeOnly
+	}
+	if !symmetrical {
+		return orderPlain | asymmetrical
+	}
+	if firstTask == "start" || firstTask == "promote" {
+		return orderPlain | impliesThen | runnableLeft
+	}
+	return orderPlain | impliesThen
+}
+
+func inverseFlags(kind string) order {
+	switch kind {
+	case "Optional":
+		return orderPlain
+	case "Serialize":
+		return orderPlain | serializeOnly
+	}
+	return orderPlain | impliesFirst
+}
+
+func inverse(task string) string {
+	return map[string]string{"start": "stop", "stop": "start", "promote": "demote", "demote": "promote",
+		"started": "stopped", "stopped": "started", "promoted": "demoted", "demoted": "promoted"}[task]
+}
+
+// readOrderingSets reads the form with sets: in a sequential set one after the other, and each set after the one before.
+func (c *cluster) readOrderingSets(e *cib.Element, sets []*cib.Element) {
+	kind := orderKind(e)
+	symmetrical := boolOr(e.Get("symmetrical"), kind != "Serialize")
+	for i, set := range sets {
+		task := defaultTo(set.Get("action"), "start")
+		members := c.setMembers(set)
+		k := defaultTo(set.Get("kind"), kind)
+		if boolOr(set.Get("sequential"), kind != "Serialize") {
+			for j := 1; j < len(members); j++ {
+				c.orderPair(e, members[j-1], task, members[j], task, k, symmetrical)
+			}
+		} else if k == "Serialize" {
+			c.serializeSet(e, members, task, k)
+		}
+		if i > 0 {
+			c.orderSets(e, sets[i-1], set, k, symmetrical)
+		}
+	}
+}
+
+// serializeSet keeps the members of a set from acting at the same time, in either order.
+func (c *cluster) serializeSet(e *cib.Element, members []*resource, task, kind string) {
+	for i, a := range members {
+		for j, b := range members {
+			if i != j {
+				c.orderPair(e, a, task, b, task, kind, false)
+			}
+		}
+	}
+}
+
+func (c *cluster) orderSets(e, first, then *cib.Element, kind string, symmetrical bool) {
+	a, b := c.setMembers(first), c.setMembers(then)
+	if boolOr(first.Get("sequential"), true) && len(a) > 0 {
+		a = a[len(a)-1:]
+	}
+	if boolOr(then.Get("sequential"), true) && len(b) > 0 {
+		b = b[:1]
+	}
+	taskA, taskB := defaultTo(first.Get("action"), "start"), defaultTo(then.Get("action"), "start")
+	for _, x := range a {
+		for _, y := range b {
+			c.orderPair(e, x, taskA, y, taskB, kind, symmetrical)
+		}
+	}
+}
+
+// applyOrderings turns orderings of tasks into orderings of actions.
+func (c *cluster) applyOrderings() {
+	for i := 0; i < len(c.orderings); i++ {
+		o := c.orderings[i]
+		switch {
+		case o.firstRsc != nil:
+			c.applyFirst(o)
+		case o.thenRsc != nil:
+			c.applyThen(o.firstAction, o.thenRsc, o)
+		default:
+			orderActions(o.firstAction, o.thenAction, o.flags)
+		}
+	}
+}
+
+// applyFirst finds, or makes as optional, what comes first.
+func (c *cluster) applyFirst(o *ordering) {
+	firsts := []*action{o.firstAction}
+	if o.firstAction == nil {
+		firsts = o.firstRsc.actionsOf(o.firstTask)
+	}
+	then := o.thenRsc
+	if then == nil && o.thenAction != nil {
+		then = o.thenAction.rsc
+	}
+	if len(firsts) == 0 {
+		state := o.firstRsc.state(true)
+		if o.firstRsc == then || o.firstTask == "stop" && state == RoleStopped ||
+			o.firstTask == "demote" && state == RoleUnpromoted {
+			return
+		}
+		firsts = []*action{c.action(o.firstRsc, o.firstTask, 0, nil, true)}
+	}
+	for _, f := range firsts {
+		if then != nil {
+			c.applyThen(f, then, o)
+		} else {
+			orderActions(f, o.thenAction, o.flags)
+		}
+	}
+}
+
+func (c *cluster) applyThen(first *action, then *resource, o *ordering) {
+	thens := []*action{o.thenAction}
+	if o.thenAction == nil {
+		thens = then.actionsOf(o.thenTask)
+	}
+	for _, t := range thens {
+		if first != nil {
+			orderActions(first, t, o.flags)
+		} else if o.flags&impliesThen != 0 {
+			t.runnable = false
+		}
+	}
+}

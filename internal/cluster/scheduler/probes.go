@@ -1,0 +1,183 @@
+package scheduler
+
+// planProbes asks where each resource's state is unknown.
+func (c *cluster) planProbes() {
+	for _, n := range c.nodes {
+		if !n.online || n.unclean || n.pending || n.noProbe {
+			continue
+		}
+		for _, r := range c.resources {
+			c.probe(r, n)
+		}
+	}
+}
+
+func (c *cluster) probe(r *resource, n *node) {
+	if r.kind == clone {
+		c.probeClone(r, n)
+		return
+	}
+	if r.kind != primitive {
+		for _, k := range r.children {
+			c.probe(k, n)
+		}
+		return
+	}
+	top := r.top()
+	switch {
+	case !c.conf.startupProbes, r.orphan, r.knownOn[n.index]:
+		return
+	case r.weights[n.index].discover == discoverNever:
+		return
+	case r.exclusive || top.exclusive:
+		if r.weights[n.index].discover != discoverExclusive {
+			return
+		}
+	}
+	p := c.action(r, "monitor", 0, n, false)
+	p.optional = false
+	switch {
+	case !containsNode(r.runningOn, n):
+		p.targetRC = rcNotRunning
+	case r.role == RolePromoted:
+		p.targetRC = rcPromoted
+	}
+	flags := orderPlain
+	if !p.runnable && len(top.where(true)) == 0 {
+		flags |= runnableLeft
+	}
+	c.orderings = append(c.orderings,
+		&ordering{firstAction: p, thenRsc: top, thenTask: "start", flags: flags},
+		&ordering{firstAction: p, thenRsc: top, thenTask: "reload-agent", flags: orderPlain})
+}
+
+// probeClone probes one instance of an anonymous clone: the one assigned to the node, active there, or the first.
+func (c *cluster) probeClone(cl *resource, n *node) {
+	if cl.unique {
+		for _, k := range cl.children {
+			c.probe(k, n)
+		}
+		return
+	}
+	if len(cl.children) == 0 {
+		return
+	}
+	if cl.exclusive && cl.weights[n.index].discover != discoverExclusive {
+		return
+	}
+	for _, current := range []bool{true, false} {
+		for _, k := range cl.children {
+			if k.location(current) == n {
+				c.probe(k, n)
+				return
+			}
+		}
+	}
+	c.probe(cl.children[0], n)
+}
+
+// orderProbes makes what follows a probe wait for it.
+func (c *cluster) orderProbes() {
+	for _, r := range c.resources {
+		r.leaves(func(p *resource) {
+			for _, a := range p.actionsOf("monitor") {
+				for _, x := range c.actions {
+					x.tracking = false
+				}
+				for i := 0; i < len(a.after); i++ {
+					c.probeBeforeInstances(a, a.after[i].then)
+					c.probeBeforeRestarts(a, a.after[i].then)
+				}
+			}
+		})
+	}
+	c.probeBeforeStops()
+}
+
+// probeBeforeInstances keeps instances from starting before a probe that cannot be made.
+func (c *cluster) probeBeforeInstances(p, after *action) {
+	if after.rsc == nil || after.rsc.kind <= group || p.runnable {
+		return
+	}
+	for i := 0; i < len(after.after); i++ {
+		x := after.after[i].then
+		if x.rsc == nil || len(x.rsc.where(true)) > 0 || x.rsc.top() != after.rsc || !x.is("start") {
+			continue
+		}
+		orderActions(p, x, runnableLeft)
+	}
+}
+
+// probeBeforeRestarts makes the restart of what depends on a probed resource wait for the probe.
+func (c *cluster) probeBeforeRestarts(p, after *action) {
+	if after.tracking {
+		return
+	}
+	after.tracking = true
+	r := after.rsc
+	if r != nil && r.kind == primitive && r != p.rsc {
+		c.probeBeforeUp(p, after)
+	}
+	for i := 0; i < len(after.after); i++ {
+		l := after.after[i]
+		if l.flags&impliesThen == 0 && !intoCollection(p, after, l.then) {
+			continue
+		}
+		c.probeBeforeRestarts(p, l.then)
+	}
+}
+
+func (c *cluster) probeBeforeUp(p, after *action) {
+	var thens []*action
+	switch {
+	case after.is("stop"):
+		thens = after.rsc.actionsOf("start")
+	case after.is("demote"):
+		thens = after.rsc.actionsOf("promote")
+	}
+	for _, t := range thens {
+		if !t.pseudo {
+			orderActions(p, t, orderPlain)
+		}
+	}
+}
+
+// intoCollection tells whether x is the action of a member that belongs to a collection's action.
+func intoCollection(p, after, x *action) bool {
+	r := after.rsc
+	if r == nil || r.kind < group || p.rsc.parent == r || x.rsc == nil || x.rsc.kind > group || x.rsc.parent != r {
+		return false
+	}
+	if r.kind > group && r.interleave && (x.node == nil || p.node == nil || x.node != p.node) {
+		return false
+	}
+	return true
+}
+
+// probeBeforeStops makes what waits for a stop wait for the probe, too, that may show that a stop is needed.
+func (c *cluster) probeBeforeStops() {
+	for _, o := range c.orderings {
+		if o.flags == 0 || o.firstRsc == nil || o.firstRsc == o.thenRsc {
+			continue
+		}
+		if o.firstAction != nil && !o.firstAction.is("stop") || o.firstAction == nil && o.firstTask != "stop" {
+			continue
+		}
+		probes := o.firstRsc.actionsOf("monitor")
+		if len(probes) == 0 {
+			continue
+		}
+		thens := []*action{o.thenAction}
+		if o.thenAction == nil {
+			if o.thenRsc == nil {
+				continue
+			}
+			thens = o.thenRsc.actionsOf(o.thenTask)
+		}
+		for _, p := range probes {
+			for _, t := range thens {
+				orderActions(p, t, orderPlain|o.flags&sameNode)
+			}
+		}
+	}
+}

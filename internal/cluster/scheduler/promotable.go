@@ -1,0 +1,315 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+)
+
+// addPromotionScores makes instances prefer the nodes on which they would rather be promoted.
+func (c *cluster) addPromotionScores(cl *resource) {
+	if cl.scoresAdded {
+		return
+	}
+	cl.scoresAdded = true
+	for _, k := range cl.children {
+		for i, n := range c.nodes {
+			if !k.weights[i].present || !n.usable() {
+				continue
+			}
+			score, _ := c.promotionScore(k, n)
+			if score > 0 {
+				k.weights[i].score = addScores(k.weights[i].score, score)
+				k.priority = max(k.priority, score, 0)
+			}
+		}
+	}
+}
+
+// promotionScore is how much an instance wants to be promoted on a node, as its agent said with a transient attribute;
+// given is false when it said nothing.
+func (c *cluster) promotionScore(r *resource, n *node) (score int, given bool) {
+	if r.kind != primitive {
+		total := 0
+		for _, k := range r.children {
+			s, g := c.promotionScore(k, n)
+			given = given || g
+			if s == -infinity {
+				return s, true
+			}
+			total = addScores(total, s)
+		}
+		return total, given
+	}
+	if !c.scoreApplies(r, n) {
+		return 0, true
+	}
+	for _, name := range promotionNames(r) {
+		if v, ok := n.attrs["master-"+name]; ok {
+			return scoreOr(v, 0), true
+		}
+	}
+	return 0, false
+}
+
+func promotionNames(r *resource) []string {
+	var names []string
+	if r.historyName != "" {
+		names = append(names, r.historyName)
+	} else {
+		names = append(names, r.id)
+	}
+	if !r.unique {
+		names = append(names, r.xml.ID())
+	}
+	return names
+}
+
+// scoreApplies tells whether the score stored for a node is this instance's: that of the instance active there, or of one
+// that may be started there.
+func (c *cluster) scoreApplies(r *resource, n *node) bool {
+	cl := r.cloneOf()
+	if cl != nil && !cl.unique {
+		if active := activeInstance(cl, r.xml.ID(), n); active != nil && active != r {
+			return false
+		}
+	}
+	s, present := r.weights.get(n)
+	return present && s >= 0
+}
+
+// activeInstance is the member with that id, of the instance active on a node.
+func activeInstance(cl *resource, id string, n *node) *resource {
+	for _, k := range cl.children {
+		if m := memberNamed(k, id); m != nil && containsNode(m.runningOn, n) {
+			return m
+		}
+	}
+	return nil
+}
+
+// chooseRoles promotes the best instances, up to promoted-max, and makes the others unpromoted.
+func (c *cluster) chooseRoles(cl *resource) {
+	for i := range cl.counts {
+		cl.counts[i] = 0
+	}
+	for _, k := range cl.children {
+		c.rateInstance(cl, k)
+	}
+	c.sortPromotable(cl)
+	promoted := 0
+	for _, k := range cl.children {
+		n := k.location(false)
+		name := "none"
+		if n != nil {
+			name = n.name
+		}
+		c.scores = append(c.scores, Score{Step: "promotion", Resource: k.id, Node: name, Value: k.sortIndex})
+		if promoted < cl.promotedMax && c.canPromote(cl, k, n) {
+			cl.counts[n.index]++
+			promoted++
+			setPromoted(k)
+			continue
+		}
+		setUnpromoted(k)
+	}
+}
+
+// rateInstance sets an instance's wish to be promoted where it has been assigned.
+func (c *cluster) rateInstance(cl, k *resource) {
+	n := k.location(false)
+	if next := k.state(false); next == RoleStarted || next == RoleUnknown {
+		setUnpromotedIfUnknown(k)
+	}
+	if n == nil {
+		k.priority = -1
+		k.sortIndex = -1
+		return
+	}
+	switch k.state(false) {
+	case RoleStarted, RoleUnknown, RoleUnpromoted, RoleStopped:
+		score, given := c.promotionScore(k, n)
+		k.priority = score
+		if !given {
+			// Neither constraint nor agent wants it promoted.
+			k.priority = -1
+		}
+	case RolePromoted:
+		k.priority = infinity
+	}
+	if c.forbidden(k, n) != "" {
+		k.priority = -infinity
+	}
+	c.applyRoleLocations(k, k.locations, n)
+	c.applyRoleLocations(k, cl.locations, n)
+	for _, x := range cl.thisWith {
+		c.colocate(k, x.primary, x)
+	}
+	k.sortIndex = k.priority
+	if k.state(false) == RolePromoted {
+		k.sortIndex = infinity
+	}
+}
+
+// forbidden says why the volume log forbids to promote an instance on a node, "" if it does not.
+func (c *cluster) forbidden(k *resource, n *node) string {
+	why := ""
+	k.leaves(func(p *resource) {
+		if w := c.forbid[forbidKey{p.xml.ID(), n.name}]; w != "" {
+			why = w
+		}
+	})
+	return why
+}
+
+func setUnpromotedIfUnknown(k *resource) {
+	k.leaves(func(p *resource) {
+		if p.nextRole == RoleUnknown || p.nextRole == RoleStarted {
+			if p.assigned != nil {
+				p.nextRole = RoleUnpromoted
+			} else {
+				p.nextRole = RoleStopped
+			}
+		}
+	})
+}
+
+func (c *cluster) applyRoleLocations(k *resource, list []*location, n *node) {
+	for _, l := range list {
+		if l.role != RolePromoted {
+			continue
+		}
+		for _, x := range l.likes {
+			if x.node == n {
+				k.priority = addScores(k.priority, x.score)
+			}
+		}
+	}
+}
+
+// sortPromotable orders the instances by their wish to be promoted, and by what is colocated with the promoted role.
+func (c *cluster) sortPromotable(cl *resource) {
+	weigh := func(store bool) {
+		for _, k := range cl.children {
+			n := k.location(false)
+			if n == nil || k.sortIndex < 0 {
+				continue
+			}
+			if store {
+				cl.weights.set(n, k.sortIndex)
+			} else {
+				k.sortIndex = cl.weights[n.index].score
+			}
+		}
+	}
+	weigh(true)
+	for _, x := range cl.thisWith {
+		if x.dependentRole == RolePromoted {
+			cl.weights = c.addPreferences(x.primary, cl.weights, x.attribute, float64(x.score)/infinity, merge{x.score < infinity, true})
+		}
+	}
+	for _, x := range cl.withThis {
+		if x.primaryRole == RolePromoted && x.influences(cl) {
+			cl.weights = c.addPreferences(x.dependent, cl.weights, x.attribute, float64(x.score)/infinity, merge{true, true})
+		}
+	}
+	for _, k := range cl.children {
+		if !k.managed && k.state(false) == RolePromoted {
+			k.sortIndex = infinity
+		}
+	}
+	weigh(false)
+	slices.SortStableFunc(cl.children, func(a, b *resource) int {
+		if d := cmp.Compare(b.sortIndex, a.sortIndex); d != 0 {
+			return d
+		}
+		if d := cmp.Compare(b.state(true), a.state(true)); d != 0 {
+			return d
+		}
+		return c.compareInstances(cl, a, b)
+	})
+}
+
+// canPromote tells whether an instance may be promoted on its node.
+func (c *cluster) canPromote(cl, k *resource, n *node) bool {
+	for _, m := range k.children {
+		if !c.canPromote(cl, m, m.location(false)) {
+			return false
+		}
+	}
+	switch {
+	case n == nil:
+		return false
+	case !k.managed:
+		return k.state(true) == RolePromoted
+	case k.priority < 0 || !n.usable():
+		return false
+	case c.forbidden(k, n) != "":
+		return false
+	}
+	return cl.counts[n.index] < cl.promotedNode
+}
+
+func setPromoted(k *resource) {
+	k.leaves(func(p *resource) {
+		if p.nextRole != RoleStopped || p.assigned != nil {
+			p.nextRole = RolePromoted
+		}
+	})
+	k.nextRole = RolePromoted
+}
+
+func setUnpromoted(k *resource) {
+	k.all(func(p *resource) {
+		if p.kind == primitive && p.assigned == nil {
+			p.nextRole = RoleStopped
+			return
+		}
+		if p.nextRole == RolePromoted || p.nextRole == RoleUnknown || p.nextRole == RoleStarted {
+			p.nextRole = RoleUnpromoted
+		}
+	})
+}
+
+// colocateWithRole applies a colocation with the instances of a clone that have one role.
+func (c *cluster) colocateWithRole(dependent, cl *resource, x *colocation) {
+	var places []*node
+	for _, k := range cl.children {
+		n := k.location(false)
+		if n == nil || k.state(false) != x.primaryRole {
+			continue
+		}
+		if x.score < infinity {
+			for i, y := range c.nodes {
+				if dependent.weights[i].present && sameAttr(y, n, x.attribute) {
+					dependent.weights[i].score = addScores(dependent.weights[i].score, x.score)
+				}
+			}
+		}
+		for _, y := range c.nodes {
+			if sameAttr(y, n, x.attribute) {
+				places = append(places, y)
+			}
+		}
+	}
+	if dependent.cloneOf() != nil && x.dependentRole == RolePromoted && !dependent.provisional {
+		c.promoteWithRole(dependent, cl, x)
+		return
+	}
+	if x.score >= infinity {
+		c.onlyOn(dependent, places)
+	}
+}
+
+// promoteWithRole applies such a colocation to an already placed instance: to its wish to be promoted.
+func (c *cluster) promoteWithRole(dependent, cl *resource, x *colocation) {
+	k := c.matchingInstance(dependent, cl, x.primaryRole, false)
+	if k != nil {
+		if k.state(false) == x.primaryRole {
+			dependent.priority = addScores(dependent.priority, x.score)
+		}
+		return
+	}
+	if x.score >= infinity {
+		dependent.priority = -infinity
+	}
+}

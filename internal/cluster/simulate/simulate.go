@@ -1,0 +1,167 @@
+// Package simulate shows what the cluster would do: it schedules, pretends that every action succeeded, and schedules
+// again, in the manner and with the words of Pacemaker's crm_simulate. It is a core.
+package simulate
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
+	"holdfast/internal/cluster/transition"
+)
+
+// origin stands where a controller's UUID would be in transition keys.
+const origin = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+
+// Result is a simulated transition.
+type Result struct {
+	// Decision is what was decided for the input.
+	Decision scheduler.Output
+	// Executed are the actions in the order they were carried out in, as crm_simulate words them.
+	Executed []string
+	// After is the CIB as it would be then.
+	After *cib.Document
+	// Final is the decision for After: its Status is the revised one, and its graph is empty if one transition was enough.
+	Final scheduler.Output
+}
+
+// Run schedules, carries the transition out in a copy of the CIB, and schedules again.
+func Run(in scheduler.Input) Result {
+	r := Result{Decision: scheduler.Schedule(in)}
+	r.After = in.CIB.Clone()
+	e := &executor{doc: r.After, now: in.Now}
+	w := transition.NewWalker(r.Decision.Graph, r.Decision.Graph.BatchLimit)
+	for !w.Complete() {
+		for _, a := range w.Ready() {
+			r.Executed = append(r.Executed, e.run(a))
+			w.Done(a.ID, true)
+		}
+	}
+	next := in
+	next.CIB = r.After
+	r.Final = scheduler.Schedule(next)
+	return r
+}
+
+// executor writes results into the status section.
+type executor struct {
+	doc *cib.Document
+	now time.Time
+}
+
+// run carries out one action and words it.
+func (e *executor) run(a *transition.Action) string {
+	switch a.Kind {
+	case transition.Pseudo:
+		return "Pseudo action:   " + key(a)
+	case transition.Fence:
+		e.fence(a)
+		return fmt.Sprintf("Fencing %s (%s)", a.Node, a.Attrs["CRM_meta_stonith_action"])
+	}
+	switch a.Task {
+	case transition.TaskShutdown:
+		return fmt.Sprintf("Cluster action:  %s on %s", a.Task, a.Node)
+	case transition.TaskClearFailCount:
+		e.doc.ClearFailures(a.Node, a.Resource, "", 0)
+		return fmt.Sprintf("Cluster action:  %s for %s on %s", a.Task, a.Instance, a.Node)
+	case transition.TaskCancel:
+		e.doc.DeleteRecurring(a.Node, a.Resource, a.Attrs["CRM_meta_operation"], a.Interval)
+	case transition.TaskDelete:
+		e.doc.DeleteHistory(a.Node, a.Resource)
+	default:
+		e.record(a)
+	}
+	return e.resourceAction(a)
+}
+
+func key(a *transition.Action) string {
+	if a.InternalKey != "" {
+		return a.InternalKey
+	}
+	return a.Key
+}
+
+func (e *executor) resourceAction(a *transition.Action) string {
+	task := a.Task
+	if a.Interval > 0 {
+		task += "=" + strconv.FormatInt(a.Interval.Milliseconds(), 10)
+	}
+	return fmt.Sprintf("Resource action: %-15s %s on %s", a.Instance, task, a.Node)
+}
+
+// record enters a success in the history.
+func (e *executor) record(a *transition.Action) {
+	if !cib.Recordable(a.Task) {
+		return
+	}
+	task := a.Task
+	if task == "reload-agent" {
+		// What it was started with is now what it was reloaded with.
+		task = "start"
+	}
+	params := cib.DigestParams(a.Attrs, a.Interval > 0)
+	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: a.Resource, Class: a.Class, Provider: a.Provider,
+		Type: a.Type, Task: task, Interval: a.Interval, RC: a.TargetRC, TargetRC: a.TargetRC,
+		CallID: e.doc.LastCallID(a.Node) + 1, ActionID: a.ID, TransitionID: -1, Origin: origin,
+		Digest: cib.OpDigest(params), LastChange: e.now})
+}
+
+func (e *executor) fence(a *transition.Action) {
+	e.doc.ForgetNode(a.Node)
+	e.doc.SetNodeState(cib.OfflineState(a.NodeID, a.Node))
+}
+
+// Text prints the result as crm_simulate --simulate does, with the scores if asked for.
+func (r Result) Text(scores bool) string {
+	var b strings.Builder
+	b.WriteString(r.SummaryText(scores))
+	b.WriteString("\nExecuting Cluster Transition:\n")
+	for _, x := range r.Executed {
+		b.WriteString("  * " + x + "\n")
+	}
+	b.WriteString("\nRevised Cluster Status:\n")
+	writeStatus(&b, r.Final.Status)
+	return b.String()
+}
+
+// SummaryText prints the present state and what would change, as crm_simulate --run does.
+func (r Result) SummaryText(scores bool) string {
+	var b strings.Builder
+	b.WriteString("Current cluster status:\n")
+	writeStatus(&b, r.Decision.Status)
+	if scores {
+		b.WriteString("\nAssignment Scores:\n" + ScoresText(r.Decision.Scores))
+	}
+	b.WriteString("\nTransition Summary:\n")
+	for _, c := range r.Decision.Summary {
+		b.WriteString("  * " + c.Text + "\n")
+	}
+	return b.String()
+}
+
+// ScoresText prints the scores as crm_simulate --show-scores does.
+func ScoresText(scores []scheduler.Score) string {
+	var b strings.Builder
+	for _, s := range scores {
+		if s.Step == "promotion" {
+			fmt.Fprintf(&b, "%s promotion score on %s: %s\n", s.Resource, s.Node, cib.FormatScore(s.Value))
+			continue
+		}
+		fmt.Fprintf(&b, "%s: %s allocation score on %s: %s\n", step(s.Step), s.Resource, s.Node, cib.FormatScore(s.Value))
+	}
+	return b.String()
+}
+
+// step is the name crm_simulate gives the place a score was printed in.
+func step(s string) string {
+	switch s {
+	case "group":
+		return "pcmk__group_assign"
+	case "clone":
+		return "pcmk__clone_allocate"
+	}
+	return "pcmk__primitive_assign"
+}

@@ -1,0 +1,346 @@
+package simulate
+
+import (
+	"slices"
+	"strings"
+
+	"holdfast/internal/cluster/scheduler"
+)
+
+// writeStatus prints nodes and resources with their headings.
+func writeStatus(b *strings.Builder, s *scheduler.State) {
+	b.WriteString("  * Node List:\n")
+	for _, l := range NodeLines(s.Nodes) {
+		b.WriteString("    * " + l + "\n")
+	}
+	b.WriteString("\n  * Full List of Resources:\n")
+	lines := ResourceLines(s)
+	if len(lines) == 0 {
+		b.WriteString("    * No resources\n")
+	}
+	for _, l := range lines {
+		b.WriteString("    " + l + "\n")
+	}
+}
+
+// NodeLines words the states of nodes: one line for each in a special state, then the others together.
+func NodeLines(nodes []scheduler.NodeState) []string {
+	var out, online, offline []string
+	for _, n := range nodes {
+		switch st := nodeWord(n); st {
+		case "online":
+			online = append(online, n.Name)
+		case "OFFLINE":
+			offline = append(offline, n.Name)
+		default:
+			out = append(out, "Node "+n.Name+": "+st)
+		}
+	}
+	if len(online) > 0 {
+		out = append(out, "Online: [ "+strings.Join(online, " ")+" ]")
+	}
+	if len(offline) > 0 {
+		out = append(out, "OFFLINE: [ "+strings.Join(offline, " ")+" ]")
+	}
+	return out
+}
+
+func nodeWord(n scheduler.NodeState) string {
+	switch {
+	case n.Unclean && n.Online:
+		return "UNCLEAN (online)"
+	case n.Unclean && n.Pending:
+		return "UNCLEAN (pending)"
+	case n.Unclean:
+		return "UNCLEAN (offline)"
+	case n.Pending:
+		return "pending"
+	case n.StandbyOnFail && n.Online:
+		return "standby (on-fail)"
+	case n.Standby && n.Online:
+		if hasActive(n) {
+			return "standby (with active resources)"
+		}
+		return "standby"
+	case n.Standby:
+		return "OFFLINE (standby)"
+	case n.Maintenance && n.Online:
+		return "maintenance"
+	case n.Maintenance:
+		return "OFFLINE (maintenance)"
+	case n.Online:
+		return "online"
+	}
+	return "OFFLINE"
+}
+
+func hasActive(n scheduler.NodeState) bool { return n.Active > 0 }
+
+// ResourceLines words the states of all resources, one line each, nested lines indented by two spaces; every line
+// begins with "* ".
+func ResourceLines(s *scheduler.State) []string {
+	p := &printer{nodes: map[string]scheduler.NodeState{}}
+	for _, n := range s.Nodes {
+		p.nodes[n.Name] = n
+		p.names = append(p.names, n.Name)
+	}
+	for _, r := range s.Resources {
+		if r.Orphan && r.Role <= scheduler.RoleStopped {
+			continue
+		}
+		p.resource(r, 0)
+	}
+	return p.out
+}
+
+type printer struct {
+	nodes map[string]scheduler.NodeState
+	names []string
+	out   []string
+}
+
+func (p *printer) line(depth int, text string) {
+	p.out = append(p.out, strings.Repeat("  ", depth)+"* "+text)
+}
+
+func (p *printer) resource(r scheduler.ResourceState, depth int) {
+	switch r.Kind {
+	case scheduler.Group:
+		p.line(depth, "Resource Group: "+r.ID+flagText(groupFlags(r), ", ")+":")
+		for _, m := range r.Children {
+			p.resource(m, depth+1)
+		}
+	case scheduler.Clone:
+		p.clone(r, depth)
+	default:
+		p.line(depth, p.primitive(r))
+	}
+}
+
+func flagText(flags []string, sep string) string {
+	if len(flags) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(flags, sep) + ")"
+}
+
+// groupFlags are those shown behind a group's or clone's name.
+func groupFlags(r scheduler.ResourceState) []string {
+	var f []string
+	if r.Promotable {
+		f = append(f, "promotable")
+	}
+	if r.Unique {
+		f = append(f, "unique")
+	}
+	if r.Disabled && r.Target == scheduler.RoleStopped {
+		f = append(f, "disabled")
+	}
+	if r.Maintenance {
+		f = append(f, "maintenance")
+	} else if !r.Managed {
+		f = append(f, "unmanaged")
+	}
+	return f
+}
+
+// primitive words one primitive.
+func (p *printer) primitive(r scheduler.ResourceState) string {
+	var b strings.Builder
+	agent := r.Class + ":"
+	if r.Provider != "" {
+		agent += r.Provider + ":"
+	}
+	b.WriteString(r.ID + "\t(" + agent + r.Type + "):\t")
+	if r.Orphan {
+		b.WriteString(" ORPHANED")
+	}
+	switch {
+	case r.Failed && r.Role > scheduler.RoleUnpromoted:
+		b.WriteString(" FAILED " + r.Role.String())
+	case r.Failed:
+		b.WriteString(" FAILED")
+	default:
+		b.WriteString(" " + displayRole(r).String())
+	}
+	switch {
+	case len(r.Nodes) > 1:
+		b.WriteString(" [ " + strings.Join(p.marked(r.Nodes), " ") + " ]")
+	case len(r.Nodes) == 1:
+		b.WriteString(" " + p.mark(r.Nodes[0]))
+	case r.Pending != "" && r.PendingNode != "":
+		b.WriteString(" " + r.PendingNode)
+	}
+	b.WriteString(flagText(primitiveFlags(r), ", "))
+	return b.String()
+}
+
+func displayRole(r scheduler.ResourceState) scheduler.Role {
+	if r.Role == scheduler.RoleUnknown {
+		return scheduler.RoleStopped
+	}
+	return r.Role
+}
+
+func (p *printer) marked(names []string) []string {
+	out := slices.Clone(names)
+	for i := range out {
+		out[i] = p.mark(out[i])
+	}
+	return out
+}
+
+func (p *printer) mark(name string) string {
+	if n := p.nodes[name]; !n.Online && n.Unclean {
+		return name + " (UNCLEAN)"
+	}
+	return name
+}
+
+func primitiveFlags(r scheduler.ResourceState) []string {
+	var f []string
+	if r.Pending != "" {
+		f = append(f, r.Pending)
+	}
+	switch {
+	case r.Target == scheduler.RoleStopped:
+		f = append(f, "disabled")
+	case r.Target == scheduler.RoleUnpromoted && r.Disabled:
+		f = append(f, "disabled")
+	case r.Target == scheduler.RoleUnpromoted && r.InPromotable:
+		f = append(f, "target-role:Unpromoted")
+	}
+	switch {
+	case r.Blocked:
+		f = append(f, "blocked")
+	case r.Maintenance:
+		f = append(f, "maintenance")
+	case !r.Managed:
+		f = append(f, "unmanaged")
+	}
+	if r.FailureIgnored {
+		f = append(f, "failure ignored")
+	}
+	return f
+}
+
+// clone words a clone: instances in ordinary states together, the others one by one.
+func (p *printer) clone(r scheduler.ResourceState, depth int) {
+	p.line(depth, "Clone Set: "+r.ID+" ["+r.ChildID+"]"+flagText(groupFlags(r), ", ")+":")
+	var promoted, started []string
+	for _, k := range r.Children {
+		switch {
+		case p.special(r, k):
+			if !(k.Orphan && k.Role <= scheduler.RoleStopped) {
+				p.resource(k, depth+1)
+			}
+		case k.Role <= scheduler.RoleStopped || len(k.Nodes) == 0:
+		case k.Role == scheduler.RolePromoted:
+			promoted = append(promoted, k.Nodes...)
+		default:
+			started = append(started, k.Nodes...)
+		}
+	}
+	sortNames(promoted, p.names)
+	sortNames(started, p.names)
+	if len(promoted) > 0 {
+		p.line(depth+1, "Promoted: [ "+strings.Join(promoted, " ")+" ]")
+	}
+	if len(started) > 0 {
+		word := "Started"
+		if r.Promotable {
+			word = "Unpromoted"
+			if r.Target == scheduler.RoleUnpromoted {
+				word += " (target-role)"
+			}
+		}
+		p.line(depth+1, word+": [ "+strings.Join(started, " ")+" ]")
+	}
+	p.stopped(r, depth)
+}
+
+// stopped names the nodes without an instance.
+func (p *printer) stopped(r scheduler.ResourceState, depth int) {
+	if r.Unique {
+		return
+	}
+	word := "Stopped"
+	if r.Target == scheduler.RoleStopped {
+		word = "Stopped (disabled)"
+	}
+	idle := 0
+	used := map[string]bool{}
+	for _, k := range r.Children {
+		for _, n := range k.Nodes {
+			used[n] = true
+		}
+		if len(k.Nodes) == 0 && !p.special(r, k) && !k.Orphan {
+			idle++
+		}
+	}
+	if idle == 0 {
+		return
+	}
+	var names []string
+	for _, n := range p.names {
+		if !used[n] && slices.Contains(r.Candidates, n) {
+			names = append(names, n)
+		}
+	}
+	if len(names) > 0 {
+		p.line(depth+1, word+": [ "+strings.Join(names, " ")+" ]")
+	}
+}
+
+func sortNames(list, order []string) {
+	slices.SortStableFunc(list, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
+}
+
+// special tells whether an instance needs a line of its own.
+func (p *printer) special(r, k scheduler.ResourceState) bool {
+	if r.Unique || k.Orphan || k.Failed || anyState(k, func(x scheduler.ResourceState) bool {
+		return x.Failed || x.Blocked || x.Pending != "" || x.FailureIgnored
+	}) {
+		return true
+	}
+	if k.Role <= scheduler.RoleStopped {
+		return false
+	}
+	if len(k.Nodes) > 1 {
+		return true
+	}
+	if !k.Managed && r.Managed || anyState(k, func(x scheduler.ResourceState) bool { return !x.Managed }) && r.Managed {
+		return true
+	}
+	if k.Kind == scheduler.Group && partlyActive(k) {
+		return true
+	}
+	for _, n := range k.Nodes {
+		if st := p.nodes[n]; !st.Online || st.Unclean {
+			return true
+		}
+	}
+	return false
+}
+
+func partlyActive(g scheduler.ResourceState) bool {
+	active := 0
+	for _, m := range g.Children {
+		if m.Role > scheduler.RoleStopped {
+			active++
+		}
+	}
+	return active > 0 && active < len(g.Children)
+}
+
+func anyState(r scheduler.ResourceState, match func(scheduler.ResourceState) bool) bool {
+	if match(r) {
+		return true
+	}
+	for _, k := range r.Children {
+		if anyState(k, match) {
+			return true
+		}
+	}
+	return false
+}
