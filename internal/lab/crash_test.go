@@ -56,6 +56,11 @@ func leftovers(t *testing.T, name string) []string {
 			found = append(found, "loop device "+l+" "+string(file))
 		}
 	}
+	for _, shown := range loopNames() {
+		if strings.HasPrefix(shown, "lab "+name+" ") {
+			found = append(found, "loop device of "+shown)
+		}
+	}
 	groups, _ := filepath.Glob("/proc/[0-9]*/cgroup")
 	for _, g := range groups {
 		data, err := os.ReadFile(g)

@@ -117,7 +117,7 @@ func (l *Lab) bootSpec(ctx context.Context, s *state, spec HostSpec) (process, e
 	if err := group.thaw(); err != nil {
 		return process{}, err
 	}
-	disks, err := l.attachDisk(ctx, s, spec)
+	disks, err := l.attachDisk(ctx, spec)
 	if err != nil {
 		return process{}, err
 	}
@@ -151,20 +151,6 @@ func (l *Lab) guestSpec(s *state, spec HostSpec, disks []guest.Node) guest.Spec 
 		Address: fmt.Sprintf("%s/%d", spec.Address, subnet.CIDR.Bits()), Gateway: subnet.Gateway().String(), Link: hostLink,
 		Disks: disks,
 	}
-}
-
-// dataDiskPath is the tutorial's data disk.
-const dataDiskPath = "/dev/sdc"
-
-func (l *Lab) attachDisk(ctx context.Context, s *state, spec HostSpec) ([]guest.Node, error) {
-	if !hasDisk(spec) {
-		return nil, nil
-	}
-	resp, err := askKeeper(ctx, l.dir, diskRequest{Op: diskAttach, Host: spec.Name})
-	if err != nil {
-		return nil, err
-	}
-	return []guest.Node{{Path: dataDiskPath, Major: unix.Major(resp.Device), Minor: unix.Minor(resp.Device)}}, nil
 }
 
 // Freeze stops every process of the host until Thaw, as a hypervisor that pauses a machine does; its clocks run on.

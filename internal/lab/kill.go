@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/lab/guest"
+	"holdfast/internal/lab/labdisk"
 )
 
 // ext4Shutdown is EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32), of the kernel's fs/ext4; noLogFlush makes it drop the journal's
@@ -67,14 +68,23 @@ func (l *Lab) stopAtOnce(s *state, names []string) error {
 func (l *Lab) losePower(ctx context.Context, s *state, name string) error {
 	var errs []error
 	if spec, _ := s.Topology.host(name); hasDisk(spec) {
-		_, err := askKeeper(ctx, l.dir, diskRequest{Op: diskPowerOff, Host: name})
-		errs = append(errs, err)
+		errs = append(errs, l.cutDiskPower(ctx, name))
 	}
 	if p := s.Hosts[name]; p.alive() {
 		errs = append(errs, shutDownImage(p))
 	}
 	errs = append(errs, l.clearHost(ctx, s, name))
 	return errors.Join(errs...)
+}
+
+// cutDiskPower loses what the data disk has not flushed; off already is as good.
+func (l *Lab) cutDiskPower(ctx context.Context, name string) error {
+	resp, err := l.askDisk(ctx, name, labdisk.Command{Do: "stats"})
+	if err != nil || !resp.Stats.On {
+		return err
+	}
+	_, err = l.askDisk(ctx, name, labdisk.Command{Do: "power-off"})
+	return err
 }
 
 // shutDownImage makes the host's ext4 image refuse everything from now on, without writing what it holds back.
@@ -99,11 +109,8 @@ func (l *Lab) clearHost(ctx context.Context, s *state, name string) error {
 	if err := group.kill(deathLimit); err != nil {
 		return fmt.Errorf("host %s: %w", name, err)
 	}
-	errs := []error{held.release(), l.awaitImageFree(name)}
-	if spec, _ := s.Topology.host(name); hasDisk(spec) {
-		_, err := askKeeper(ctx, l.dir, diskRequest{Op: diskDetach, Host: name})
-		errs = append(errs, err)
-	}
+	spec, _ := s.Topology.host(name) // the callers have checked the name
+	errs := []error{held.release(), l.awaitImageFree(name), l.releaseDisk(ctx, spec)}
 	if group.exists() {
 		errs = append(errs, group.remove())
 	}

@@ -23,6 +23,7 @@ var shippedScenarios embed.FS
 //	freeze HOST | thaw HOST
 //	cut A B [--one-way]     A or B may be `all`
 //	heal
+//	disk HOST fail [read|write|flush]... | slow MILLISECONDS | full | hang | heal
 //	wait DURATION           such as 12s
 //	exec HOST -- CMD...     must end with exit code 0
 //	until DURATION HOST -- CMD...   repeats the command until its exit code is 0, at most for the time
@@ -101,6 +102,7 @@ func parseStep(words []string) (action, error) {
 	parse, ok := map[string]func([]string) (action, error){
 		"kill": parseKill, "start": parseStart, "shutdown": parseShutdown, "freeze": parseFreeze, "thaw": parseThaw,
 		"cut": parseCut, "heal": parseHeal, "wait": parseWait, "exec": parseExec, "until": parseUntil,
+		"disk": parseDisk,
 	}[verb]
 	if !ok {
 		return nil, fmt.Errorf("unknown step %q", verb)
@@ -183,6 +185,20 @@ func parseWait(args []string) (action, error) {
 		return nil, err
 	}
 	return func(ctx context.Context, _ *Lab, _ io.Writer) error { return pause(ctx, d) }, nil
+}
+
+func parseDisk(args []string) (action, error) {
+	if len(args) < 2 {
+		return nil, fmt.Errorf("usage: disk HOST FAULT...")
+	}
+	c, err := ParseDiskCommand(args[1:])
+	if err != nil {
+		return nil, err
+	}
+	return onHost("disk", args[:1], func(ctx context.Context, h *Host) error {
+		_, err := h.Disk(ctx, c)
+		return err
+	})
 }
 
 func parseExec(args []string) (action, error) {

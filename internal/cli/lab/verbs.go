@@ -125,6 +125,32 @@ func runCommand(o *options) *cobra.Command {
 	}
 }
 
+func diskCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "disk HOST fail [read|write|flush]...|slow MILLISECONDS|full|hang|heal|stats", Args: cobra.MinimumNArgs(2),
+		Short: "Break a host's data disk, heal it, or show what it has done",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := lab.ParseDiskCommand(args[1:])
+			if err != nil {
+				return err
+			}
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			h, err := l.Find(args[0])
+			if err != nil {
+				return err
+			}
+			result, err := h.Disk(cmd.Context(), c)
+			if err != nil || c.Do != "stats" {
+				return err
+			}
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+		},
+	}
+}
+
 func logsCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "logs DIRECTORY", Short: "Copy the logs of every host into a directory", Args: cobra.ExactArgs(1),

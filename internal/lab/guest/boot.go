@@ -95,7 +95,7 @@ func (s *Spec) mountImage() error {
 		return fmt.Errorf("open the image: %w", err)
 	}
 	defer file.Close()
-	dev, err := loopdev.Attach(loopdev.Config{FD: int(file.Fd()), Name: "lab " + s.Name})
+	dev, err := loopdev.Attach(loopdev.Config{FD: int(file.Fd()), Name: filepath.Base(s.Image)})
 	if err != nil {
 		return err
 	}
