@@ -10,6 +10,8 @@ const (
 	maxClients = 256
 	// clientTimeout bounds one request of a client, from asking to the answer.
 	clientTimeout = 5 * time.Second
+	// keeperLook is how often a process that has left something with the guard looks whether it is still there.
+	keeperLook = 200 * time.Millisecond
 	// armedNap and idleNap bound the sleep of the watching thread: a clock that jumps is noticed, and a watchdog fed.
 	armedNap = 250 * time.Millisecond
 	idleNap  = time.Second

@@ -53,12 +53,9 @@ func helpVolume(args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := guard.Dial(paths.Root(args[0]))
-	if err != nil {
-		return err
-	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	fuseloop.PrepareProcess(log)
+	client := guard.NewKeeper(paths.Root(args[0]), log)
 	d, err := fuseloop.Open(fuseloop.Config{Name: "r0", Target: &plainFile{f, info.Size()}, Guard: client, Log: log})
 	if err != nil {
 		return err
@@ -108,14 +105,15 @@ func needDevices(t *testing.T) {
 
 // host is a guard, a volume process, and ext4 on its device.
 type host struct {
-	t      *testing.T
-	root   paths.Root
-	guard  *guard.Client
-	disk   string
-	ready  string
-	dir    string
-	device string
-	volume *exec.Cmd
+	t            *testing.T
+	root         paths.Root
+	guard        *guard.Client
+	guardProcess *exec.Cmd
+	disk         string
+	ready        string
+	dir          string
+	device       string
+	volume       *exec.Cmd
 	// processes are the helpers, volume processes first.
 	processes []*exec.Cmd
 }
@@ -123,9 +121,9 @@ type host struct {
 func newHost(t *testing.T) *host {
 	t.Helper()
 	needDevices(t)
-	root, client, _ := startGuard(t)
+	root, client, process := startGuard(t)
 	tmp := t.TempDir()
-	h := &host{t: t, root: root, guard: client, disk: filepath.Join(tmp, "disk"), ready: filepath.Join(tmp, "ready"), dir: filepath.Join(tmp, "mnt")}
+	h := &host{t: t, root: root, guard: client, guardProcess: process, disk: filepath.Join(tmp, "disk"), ready: filepath.Join(tmp, "ready"), dir: filepath.Join(tmp, "mnt")}
 	if err := errors.Join(os.WriteFile(h.disk, nil, 0o600), os.Truncate(h.disk, 64<<20), os.Mkdir(h.dir, 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -142,8 +140,11 @@ func newHost(t *testing.T) *host {
 // end takes everything away in an order that cannot hang: without descriptor and process the device fails, and so its
 // users end. Then the loop device frees itself.
 func (h *host) end() {
-	if err := h.guard.Release("r0"); err != nil {
-		h.t.Error(err)
+	if c, err := guard.Dial(h.root); err == nil { // else the descriptor has gone with the guard
+		if err := c.Release("r0"); err != nil {
+			h.t.Error(err)
+		}
+		c.Close()
 	}
 	for _, cmd := range h.processes {
 		stop(cmd)
@@ -286,5 +287,35 @@ func TestGuardEnforcesAgainstAStoppedVolumeProcess(t *testing.T) {
 	}
 	if err := h.volume.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The guard is killed: the volume process leaves its device with the next one, which can then abort it.
+func TestReplacedGuardLearnsTheDevices(t *testing.T) {
+	h := newHost(t)
+	dir := cgroup(t, h.root)
+	stop(h.guardProcess)
+	helper(t, "guard", string(h.root))
+	h.guard = dial(t, h.root)
+	waitFor(t, "the new guard to hold the device", func() bool {
+		s := status(t, h.guard)
+		return len(s.Held) == 1 && s.Held[0] == "r0"
+	})
+	writer, count := h.startWriter("a")
+	join(t, dir, writer.Process.Pid)
+	waitFor(t, "the writer", func() bool { return count() > 2 })
+	if err := h.guard.Lease(1, in(20*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	waitState(t, h.guard, "enforced")
+	if err := os.WriteFile(filepath.Join(h.dir, "b"), []byte("x"), 0o600); err == nil {
+		f, err := os.OpenFile(h.device, os.O_RDWR|unix.O_DIRECT, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Sync(); !errors.Is(err, unix.EIO) {
+			t.Errorf("the device still works: %v", err)
+		}
 	}
 }

@@ -11,9 +11,16 @@ import (
 	"holdfast/internal/clock"
 )
 
-// A case is a script; each line is a command and, after "=>", what comes of it. Times are milliseconds.
-func TestScripts(t *testing.T) {
-	cases := map[string]string{
+// A script's line is a command and, after "=>", what comes of it. Times are milliseconds.
+func playAll(t *testing.T, scripts map[string]string) {
+	t.Helper()
+	for name, script := range scripts {
+		t.Run(name, func(t *testing.T) { play(t, New(0, 0, 0), script) })
+	}
+}
+
+func TestLeases(t *testing.T) {
+	playAll(t, map[string]string{
 		"arm, extend, never back": `
 			@1000 lease 3 2800 => armed 2800/3
 			@1100 lease 3 2900 => armed 2900/3
@@ -32,6 +39,21 @@ func TestScripts(t *testing.T) {
 			@2801 lease 3 9000 => error "session 3 has ended (enforcing)", enforcing 2800/3`,
 		"a lease that is over on arrival arms nothing": `
 			@1000 lease 3 1000 => error "had ended 0s before", disarmed 0/0`,
+		"clear before any enforcement only raises the floor": `
+			@1000 clear 5 => disarmed 0/0
+			@1001 lease 4 9000 => error "session 4 is over; 5 is the oldest", disarmed 0/0
+			@1002 lease 5 9000 => armed 9000/5
+			@1003 clear 5 => armed 9000/5`,
+		"leaving the cluster": `
+			@1000 lease 3 2800 => armed 2800/3
+			@1001 disarm => disarmed 0/0
+			@9999 tick => disarmed 0/0
+			@9999 lease 1 12000 => armed 12000/1`,
+	})
+}
+
+func TestEnforcement(t *testing.T) {
+	playAll(t, map[string]string{
 		"nothing left at once": `
 			@1000 lease 3 2800 => armed 2800/3
 			@2805 tick => enforcing 2800/3 wake 2805
@@ -62,11 +84,6 @@ func TestScripts(t *testing.T) {
 			@1000 lease 3 2800 => armed 2800/3
 			@2800 tick => enforcing 2800/3 wake 2800
 			@9000 swept unknown => reset, failed 2800/3 wake 10000`,
-		"leaving the cluster": `
-			@1000 lease 3 2800 => armed 2800/3
-			@1001 disarm => disarmed 0/0
-			@9999 tick => disarmed 0/0
-			@9999 lease 1 12000 => armed 12000/1`,
 		"leaving too late": `
 			@1000 lease 3 2800 => armed 2800/3
 			@2800 disarm => error "processes remain (enforcing)", enforcing 2800/3`,
@@ -76,15 +93,7 @@ func TestScripts(t *testing.T) {
 			@2801 swept => done, enforced 2800/3
 			@2802 disarm => disarmed 0/0
 			@2803 lease 1 9000 => armed 9000/1`,
-		"clear before any enforcement only raises the floor": `
-			@1000 clear 5 => disarmed 0/0
-			@1001 lease 4 9000 => error "session 4 is over; 5 is the oldest", disarmed 0/0
-			@1002 lease 5 9000 => armed 9000/5
-			@1003 clear 5 => armed 9000/5`,
-	}
-	for name, script := range cases {
-		t.Run(name, func(t *testing.T) { play(t, New(0, 0, 0), script) })
-	}
+	})
 }
 
 func TestRestartedGuard(t *testing.T) {
