@@ -14,3 +14,11 @@ const (
 	// viewTimeout bounds the wait for a volume process to have taken a view.
 	viewTimeout = 5 * time.Second
 )
+
+// The balancer process.
+const (
+	// balancerEvery is the longest time between two updates; a view must reach it well before it is too old.
+	balancerEvery = 200 * time.Millisecond
+	// balancerAnswer bounds the wait for its answer.
+	balancerAnswer = time.Second
+)

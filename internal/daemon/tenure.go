@@ -53,16 +53,12 @@ func newGeneration() (string, error) {
 	return fmt.Sprintf("%016X", binary.BigEndian.Uint64(b[:])&^1), nil
 }
 
-// propose puts a command into the log and turns a refusal into an error.
+// propose puts a command into the log; a refusal is a *state.Refusal.
 func (t *tenures) propose(ctx context.Context, c state.Command) error {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	r, err := t.log.Propose(ctx, c)
-	if err != nil {
+	if _, err := t.log.Propose(ctx, c); err != nil {
 		return fmt.Errorf("%s: %w", state.Verb(c), err)
-	}
-	if r.Refused != "" {
-		return fmt.Errorf("%s: %s", state.Verb(c), r.Refused)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 // volumeLink is the daemon's end of the control socket of one volume process.
 type volumeLink struct {
 	resource string
+	pid      int
 	conn     net.Conn
 	log      *slog.Logger
 	notify   func(*volumeLink, api.VolumeMessage) // status and wants, in order, from the reading goroutine
@@ -63,6 +64,7 @@ func (l *volumeLink) hello() error {
 	if m.Hello == nil || m.Hello.Version != api.VolumeProtocol || m.Hello.Resource != l.resource {
 		return fmt.Errorf("it is of another version or of another volume (%+v): restart it", m.Hello)
 	}
+	l.pid = m.Hello.PID
 	return l.conn.SetDeadline(time.Time{})
 }
 

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/internal/api"
 	"holdfast/internal/paths"
 )
@@ -23,6 +25,8 @@ type volumes struct {
 	root  paths.Root
 	spawn *spawner
 	log   *slog.Logger
+	// guard makes sure that the guard runs, which holds the volumes' descriptors.
+	guard func() error
 	// viewOf gives the view to hand to a volume process now; ok false means none may be given yet.
 	viewOf func(resource string) (view api.VolumeView, ok bool)
 	// onMessage gets statuses and wants, from the goroutine that reads the volume's socket.
@@ -111,6 +115,9 @@ func (v *volumes) ensure(resource string) (*volumeLink, error) {
 
 // launch starts a process and waits until it listens.
 func (v *volumes) launch(resource string) (*volumeLink, error) {
+	if err := v.guard(); err != nil {
+		return nil, fmt.Errorf("start volume %s: %w", resource, err)
+	}
 	ended := make(chan error, 1)
 	if _, err := v.spawn.start("volume-"+resource, func(err error) { ended <- err }, "volume", resource); err != nil {
 		return nil, err
@@ -282,4 +289,43 @@ func (v *volumes) unmark(resource string) error {
 		return fmt.Errorf("note that volume %s is down: %w", resource, err)
 	}
 	return nil
+}
+
+// kill ends a volume's process at once and waits until it is gone.
+func (v *volumes) kill(resource string) error {
+	l := v.link(resource)
+	if l == nil {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(l.pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("end the volume process %d: %w", l.pid, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end the volume process %d: %w", l.pid, err)
+	}
+	select {
+	case <-l.done:
+		return nil
+	case <-time.After(volumeStartTimeout):
+		return fmt.Errorf("the volume process %d does not die; is its disk hung?", l.pid)
+	}
+}
+
+// leave forgets the processes, which go on without this daemon.
+func (v *volumes) leave() {
+	v.mu.Lock()
+	v.stopped = true
+	links := make([]*volumeLink, 0, len(v.links))
+	for _, l := range v.links {
+		links = append(links, l)
+	}
+	v.mu.Unlock()
+	for _, l := range links {
+		l.conn.Close()
+	}
 }

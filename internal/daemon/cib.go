@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/state"
+)
+
+// cibGet answers with the CIB, as of a linearizable read unless a local copy will do.
+func (d *Daemon) cibGet(ctx context.Context, in api.CIBGetRequest) (api.CIB, error) {
+	s, err := d.needSession()
+	if err != nil {
+		return api.CIB{}, err
+	}
+	if !in.Local {
+		read, cancel := context.WithTimeout(ctx, proposeTimeout)
+		defer cancel()
+		if _, err := s.raft.ReadIndex(read); err != nil {
+			return api.CIB{}, fmt.Errorf("read the CIB: %w (this side has no quorum, or no leader yet)", err)
+		}
+	}
+	doc := s.raft.View().CIB
+	if doc == nil {
+		return api.CIB{}, errors.New("the cluster has no CIB yet; try again in a moment")
+	}
+	return api.CIB{XML: string(doc.Bytes())}, nil
+}
+
+// cibPush replaces the configuration, and notes what it did against advice.
+func (d *Daemon) cibPush(ctx context.Context, in api.CIBPushRequest) (api.CIB, error) {
+	s, err := d.needSession()
+	if err != nil {
+		return api.CIB{}, err
+	}
+	before := policy(s.raft.View().CIB)
+	c := &state.CIBReplace{Base: in.Base, XML: in.XML, By: in.By, Client: "pcs", Origin: d.node, UnixSeconds: time.Now().Unix()}
+	if _, err := d.change(ctx, c); err != nil {
+		return api.CIB{}, err
+	}
+	doc := s.raft.View().CIB
+	if now := policy(doc); now == "ignore" && before != now {
+		note := &state.OperatorNote{By: in.By, What: "no-quorum-policy=ignore", UnixSeconds: time.Now().Unix(),
+			Text: "acts as stop for whatever holds a replicated volume: a side without a majority never promotes"}
+		if _, err := d.change(ctx, note); err != nil {
+			return api.CIB{}, err
+		}
+	}
+	return api.CIB{XML: string(doc.Bytes())}, nil
+}
+
+// policy is the no-quorum-policy of a CIB.
+func policy(doc *cib.Document) string {
+	if doc == nil {
+		return ""
+	}
+	return cib.Property(doc, "no-quorum-policy")
+}
+
+// cleanup forgets failures and history, so that the resource is probed again.
+func (d *Daemon) cleanup(ctx context.Context, in api.CleanupRequest) (api.Empty, error) {
+	what := &state.HistoryEdit{Node: in.Node, Resource: in.Resource}
+	return d.change(ctx, &state.CIBStatus{Edits: []state.StatusEdit{{ClearFailures: what}, {DeleteHistory: what}}})
+}

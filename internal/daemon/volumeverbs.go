@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/resload"
+	"holdfast/internal/cluster/pki"
+)
+
+// adoptedFile marks a volume that a cluster's log has known: from then on it is never run by its own lights again, even
+// while the cluster is stopped here (S1).
+func (d *Daemon) adoptedFile(resource string) string {
+	return filepath.Join(d.root.Lib(), "adopted-"+resource)
+}
+
+func (d *Daemon) everAdopted(resource string) bool {
+	_, err := os.Stat(d.adoptedFile(resource))
+	return err == nil
+}
+
+// noteAdopted makes the mark durable before a volume is told that it is adopted.
+func (d *Daemon) noteAdopted(resource string) error {
+	if d.everAdopted(resource) {
+		return nil
+	}
+	return pki.WriteFile(d.adoptedFile(resource), nil, 0o644)
+}
+
+// viewOf is what a volume process may be told now (see api.VolumeView).
+func (d *Daemon) viewOf(resource string) (api.VolumeView, bool) {
+	s := d.current()
+	if s == nil {
+		return api.VolumeView{Node: d.node}, !d.everAdopted(resource)
+	}
+	view, ok := s.view(resource)
+	if ok && view.Adopted {
+		if err := d.noteAdopted(resource); err != nil {
+			d.log.Error("volume not told that it is adopted", "volume", resource, "err", err)
+			return api.VolumeView{}, false
+		}
+	}
+	return view, ok
+}
+
+// defined tells whether a .res file defines the volume on this node.
+func (d *Daemon) defined(resource string) error {
+	_, err := d.peerOf(resource)
+	return err
+}
+
+// peerOf is the name of the node with a volume's other replica.
+func (d *Daemon) peerOf(resource string) (string, error) {
+	conf, err := resload.Load(d.root)
+	if err != nil {
+		return "", err
+	}
+	r, ok := conf.Resource(resource)
+	if !ok {
+		return "", fmt.Errorf("'%s' not defined in your config (for this host)", resource)
+	}
+	_, peer, err := r.For(d.node)
+	if err != nil {
+		return "", err
+	}
+	return peer.Name(), nil
+}
+
+// volumeStatus answers volume.status.
+func (d *Daemon) volumeStatus(_ context.Context, in api.VolumeRequest) (api.VolumesReply, error) {
+	out := api.VolumesReply{Volumes: []api.VolumeStatus{}}
+	for _, name := range d.volumes.running() {
+		if in.Resource != "" && in.Resource != name {
+			continue
+		}
+		if st := d.volumes.status(name); st != nil {
+			out.Volumes = append(out.Volumes, *st)
+		}
+	}
+	return out, nil
+}
+
+// volumeDo answers volume.do: a drbdadm verb. In a cluster, role changes go through the log.
+func (d *Daemon) volumeDo(ctx context.Context, in api.VolumeDoRequest) (api.VolumeReply, error) {
+	if err := d.defined(in.Resource); err != nil {
+		return api.VolumeReply{}, &api.Error{Code: 1, Message: err.Error()}
+	}
+	var err error
+	switch {
+	case in.Do.Verb == api.VolumePrimary && d.inLog(in.Resource):
+		err = d.current().tenures.promote(ctx, in.Resource)
+	case in.Do.Verb == api.VolumeSecondary && d.inLog(in.Resource):
+		err = d.current().tenures.demote(ctx, in.Resource)
+	case in.Do.Verb == api.VolumePrimary && d.everAdopted(in.Resource):
+		err = &api.Error{Code: 11, Message: fmt.Sprintf("%s belongs to a cluster that is not running on this host; start it: pcs cluster start", in.Resource)}
+	default:
+		return d.volumes.do(ctx, in.Resource, in.Do)
+	}
+	var known *api.Error
+	if errors.As(err, &known) {
+		return api.VolumeReply{Code: known.Code, Error: err.Error()}, nil
+	}
+	if err != nil {
+		return api.VolumeReply{Code: 11, Error: err.Error()}, nil
+	}
+	return api.VolumeReply{}, nil
+}
+
+// inLog tells whether the running cluster has a record of the volume.
+func (d *Daemon) inLog(resource string) bool {
+	s := d.current()
+	if s == nil {
+		return false
+	}
+	_, ok := s.tenures.record(resource)
+	return ok
+}
+
+// heardVolume takes what a volume process says.
+func (d *Daemon) heardVolume(resource string, m api.VolumeMessage) {
+	s := d.current()
+	if s == nil {
+		return
+	}
+	switch {
+	case m.Status != nil:
+		s.scores.changed(resource, m.Status)
+		if peer, err := d.peerOf(resource); err == nil {
+			s.tenures.consider(resource, peer, m.Status)
+		}
+		s.noteVolume(resource, m.Status)
+	case m.Want != nil:
+		s.tenures.want(resource, *m.Want)
+	}
+}
