@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"sort"
 	"strings"
 
@@ -42,6 +44,24 @@ func hostsFile(addresses map[string]string) string {
 		fmt.Fprintf(&b, "%s %s\n", addresses[name], name)
 	}
 	return b.String()
+}
+
+// clusterUser adds the user hacluster, whose password the tutorial sets, where the machine's /etc has none. The tree's
+// useradd is told to touch the tree only.
+func (t tree) clusterUser() error {
+	passwd, err := os.ReadFile(t.at("/etc/passwd"))
+	if err != nil {
+		return err
+	}
+	if strings.Contains("\n"+string(passwd), "\nhacluster:") {
+		return nil
+	}
+	out, err := exec.Command("useradd", "--prefix", t.dir, "--system", "--user-group", "--no-create-home",
+		"--home-dir", "/var/lib/holdfast", "--shell", "/usr/sbin/nologin", "hacluster").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("add the user hacluster: %w: %s", err, out)
+	}
+	return nil
 }
 
 // labConfiguration writes what the host's PID 1 reads.

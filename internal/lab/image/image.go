@@ -9,8 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"holdfast/internal/lab/guest"
 )
 
@@ -78,12 +76,12 @@ func format(ctx context.Context, o Options, dir string) error {
 
 // fill puts the tree together.
 func (t tree) fill(o Options) error {
-	unix.Umask(0o022)
 	steps := []func() error{
 		func() error { return t.copyConfiguration() },
 		func() error { return t.copyVar(o.StateDir) },
 		func() error { return os.MkdirAll(t.at("/root"), 0o700) },
 		func() error { return t.identity(o.Name, o.Addresses) },
+		t.clusterUser,
 	}
 	services, dirs := o.Services, commonDirectories()
 	switch o.Role {
@@ -91,8 +89,12 @@ func (t tree) fill(o Options) error {
 		steps = append(steps, t.database)
 		services, dirs = append(services, databaseServices()...), append(dirs, databaseDirectories()...)
 	case Web:
+		fpm, err := findFPM()
+		if err != nil {
+			return err
+		}
 		steps = append(steps, func() error { return t.web(o.DatabaseAddress) })
-		services, dirs = append(services, webServices()...), append(dirs, webDirectories()...)
+		services, dirs = append(services, webServices(fpm)...), append(dirs, webDirectories()...)
 	}
 	steps = append(steps, func() error { return t.labConfiguration(services, dirs) })
 	for _, step := range steps {
@@ -118,5 +120,8 @@ func (t tree) write(path, content string, mode os.FileMode) error {
 	if err := os.RemoveAll(at); err != nil {
 		return err
 	}
-	return os.WriteFile(at, []byte(content), mode)
+	if err := os.WriteFile(at, []byte(content), mode); err != nil {
+		return err
+	}
+	return os.Chmod(at, mode) // whatever the umask
 }

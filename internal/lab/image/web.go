@@ -1,9 +1,11 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 
 	"holdfast/internal/lab/guest"
@@ -90,17 +92,29 @@ func webDirectories() []guest.Directory {
 	return []guest.Directory{{Path: "/run/php", Owner: "www-data", Mode: 0o755}}
 }
 
-func webServices() []guest.Service {
+func webServices(fpm string) []guest.Service {
 	return []guest.Service{
 		{
-			Name: "php-fpm", Aliases: []string{"php8.2-fpm"}, AtBoot: true, Restart: true,
-			Argv: []string{"php-fpm8.2", "--nodaemonize", "--fpm-config", fpmConfigurationPath},
+			Name: "php-fpm", AtBoot: true, Restart: true,
+			Argv: []string{fpm, "--nodaemonize", "--fpm-config", fpmConfigurationPath},
 		},
 		{
 			Name: "nginx", AtBoot: true, Restart: true,
 			Argv: []string{"nginx", "-g", "daemon off;"}, Stop: []string{"nginx", "-s", "quit"},
 		},
 	}
+}
+
+// findFPM finds the machine's php-fpm, whose name has PHP's version in it.
+func findFPM() (string, error) {
+	found, err := filepath.Glob("/usr/sbin/php-fpm[0-9]*")
+	if err != nil {
+		return "", err
+	}
+	if len(found) == 0 {
+		return "", errors.New("there is no php-fpm on this machine: run scripts/setup")
+	}
+	return found[len(found)-1], nil
 }
 
 // ownedDirectory makes a directory that belongs to a user and its own group.
