@@ -118,11 +118,16 @@ func (be *backend) kick() {
 	}
 }
 
-// hurried tells whether the cluster has this backend open but for its probe: then it is probed in quick succession. The
-// caller holds mu.
+// hurried tells whether clients wait for this backend's probe: it is the Primary its rule follows, or connections are held
+// and any backend would do. Then it is probed in quick succession. The caller holds mu.
 func (be *backend) hurried() bool {
-	b, volume := be.r.b, be.r.set.Rule.Follow
-	return volume != "" && b.view.Primary[volume] == be.conf.Node && !be.verdict.Open && be.conf.Admin != "down"
+	if be.verdict.Open || be.conf.Admin != "" && be.conf.Admin != "up" {
+		return false
+	}
+	if volume := be.r.set.Rule.Follow; volume != "" {
+		return be.r.b.view.Primary[volume] == be.conf.Node
+	}
+	return be.r.held > 0
 }
 
 // probeLoop probes until the backend ends.

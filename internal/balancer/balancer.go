@@ -117,21 +117,26 @@ func (b *balancer) acceptDaemons(l net.Listener) error {
 		if err != nil {
 			return fmt.Errorf("accept the daemon: %w", err)
 		}
+		b.replaceDaemon(conn) // before the next is accepted, so that the newest stays
 		b.spawn(func() { b.serveDaemon(conn) })
 	}
 }
 
-// serveDaemon takes updates and answers each with the state. A newer connection replaces an older one.
-func (b *balancer) serveDaemon(conn net.Conn) {
-	defer conn.Close()
-	stop := context.AfterFunc(b.ctx, func() { conn.Close() })
-	defer stop()
+// replaceDaemon closes the connection of an older daemon.
+func (b *balancer) replaceDaemon(conn net.Conn) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.daemon != nil {
 		b.daemon.Close()
 	}
 	b.daemon = conn
-	b.mu.Unlock()
+}
+
+// serveDaemon takes updates and answers each with the state.
+func (b *balancer) serveDaemon(conn net.Conn) {
+	defer conn.Close()
+	stop := context.AfterFunc(b.ctx, func() { conn.Close() })
+	defer stop()
 	for {
 		var u api.BalancerUpdate
 		if err := api.ReadFrame(conn, &u); err != nil {

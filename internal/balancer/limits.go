@@ -14,8 +14,8 @@ const (
 	// MinInterval and MaxInterval bound a rule's probe interval.
 	MinInterval = 100 * time.Millisecond
 	MaxInterval = 5 * time.Minute
-	// FastInterval is the time between two probes of the backend that the cluster has just made Primary, until it opens:
-	// it is most of what a balancer adds to an outage.
+	// FastInterval is the time between two probes of a backend that clients wait for, until it opens: the one that the
+	// cluster has just made Primary above all. It is most of what a balancer adds to an outage.
 	FastInterval = 50 * time.Millisecond
 	// FastTimeout bounds one of those probes.
 	FastTimeout = 500 * time.Millisecond

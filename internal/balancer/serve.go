@@ -189,6 +189,11 @@ func (r *rule) enterHold() bool {
 		return false
 	}
 	r.held++
+	if r.held == 1 && r.set.Rule.Follow == "" {
+		for _, be := range r.backends {
+			be.kick()
+		}
+	}
 	return true
 }
 
