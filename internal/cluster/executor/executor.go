@@ -24,7 +24,7 @@ type Config struct {
 	Agents Agents
 	Sink   Sink
 	Log    *slog.Logger
-	// Event records what happens on the timeline: op_start, op_end, process_died.
+	// Event records what happens on the timeline: op.start, op.end, process.died.
 	Event func(name string, attrs map[string]any)
 }
 
@@ -187,7 +187,7 @@ func (e *Executor) Active(term uint64) Activity {
 func (e *Executor) describe(j *job) Under {
 	l := e.lanes[j.Request.Op.Resource]
 	return Under{Key: j.Request.Key, Resource: j.Request.Op.Resource, Task: j.Request.Op.Action,
-		Interval: j.Request.Op.Interval, CallID: j.CallID, Running: l != nil && l.running == j}
+		Interval: j.Request.Op.Interval, Timeout: j.Request.Op.Timeout, CallID: j.CallID, Running: l != nil && l.running == j}
 }
 
 // Close ends the executor and leaves the resources alone. Operations under way are cut short; the next executor of this

@@ -205,7 +205,7 @@ func TestRecurringReportsOnlyChanges(t *testing.T) {
 	}
 	cancel := h.request(spec, "a", "monitor", 20*time.Millisecond)
 	cancel.Do = Cancel
-	if r := h.reported(h.submit(cancel), 1); r.Task != "cancel" || r.Status != agent.Done {
+	if r := h.reported(h.submit(cancel), 1); r.Do != Cancel || r.Task != "monitor" || r.Status != agent.Done {
 		t.Errorf("cancel: %+v", r)
 	}
 	if act := h.ex.Active(1); len(act.Recurring) != 0 {

@@ -131,7 +131,7 @@ func (e *Executor) perform(l *lane, j *job) {
 	e.mu.Unlock()
 	began := e.cfg.Clock.Wall()
 	if !repeat {
-		e.event("op_start", j, nil)
+		e.event("op.start", j, nil)
 	}
 	waited := time.Since(j.queued)
 	r := e.carryOut(ctx, j, op)
@@ -277,23 +277,18 @@ func (e *Executor) dropRepeats(l *lane, op *agent.Operation) {
 
 func (e *Executor) report(j *job, r agent.Result, began time.Time) Report {
 	e.table.Seq++
-	task := j.Request.Op.Action
-	if j.Request.Do != Run {
-		task = j.Request.Do
-	}
 	reason := r.ExitReason
 	if len(reason) > cluster.MaxExitReason {
 		reason = reason[:cluster.MaxExitReason]
 	}
 	op := j.Request.Op
 	return Report{Seq: e.table.Seq, Node: e.cfg.Node, Session: e.table.Session, Key: j.Request.Key,
-		TargetRC: j.Request.TargetRC, Digest: j.Request.Digest, CallID: j.CallID, Resource: op.Resource, Spec: op.Spec,
-		Task: task, Interval: op.Interval, Code: r.Code, Status: r.Status, ExitReason: reason,
+		TargetRC: j.Request.TargetRC, Digest: j.Request.Digest, CallID: j.CallID, Resource: op.Resource, Spec: op.Spec, Do: j.Request.Do, Task: op.Action, Interval: op.Interval, Code: r.Code, Status: r.Status, ExitReason: reason,
 		Exec: r.Exec, Queued: r.Queued, Began: began, Changed: e.cfg.Clock.Wall()}
 }
 
 func (e *Executor) logEnd(j *job, r Report) {
-	e.event("op_end", j, map[string]any{"rc": int(r.Code), "status": int(r.Status), "reason": r.ExitReason,
+	e.event("op.end", j, map[string]any{"rc": int(r.Code), "status": int(r.Status), "reason": r.ExitReason,
 		"exec_ms": r.Exec.Milliseconds(), "queue_ms": r.Queued.Milliseconds(), "repeat": r.Repeat})
 	if r.Status != agent.Done || r.Code != r.TargetRC {
 		e.cfg.Log.Warn("operation ended otherwise than expected", "resource", r.Resource, "action", r.Task,
@@ -314,7 +309,7 @@ func (e *Executor) died(resource string) {
 		at = next
 	}
 	l.checked = at
-	e.cfg.Event("process_died", map[string]any{"resource": resource})
+	e.cfg.Event("process.died", map[string]any{"resource": resource})
 	for _, j := range l.repeats {
 		if at.Before(j.due) {
 			j.due = at

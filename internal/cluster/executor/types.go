@@ -52,7 +52,9 @@ type Report struct {
 	TargetRC agent.Code `json:"target_rc"`
 	Digest   string     `json:"digest,omitempty"`
 	// CallID numbers the operations of the node, from 1.
-	CallID   int           `json:"call_id"`
+	CallID int `json:"call_id"`
+	// Do, Task and Interval are the request's: with Cancel, Task names what was cancelled.
+	Do       string        `json:"do,omitempty"`
 	Resource string        `json:"resource"`
 	Spec     agent.Spec    `json:"spec"`
 	Task     string        `json:"task"`
@@ -78,7 +80,9 @@ type Under struct {
 	Task     string        `json:"task"`
 	Interval time.Duration `json:"interval"`
 	CallID   int           `json:"call_id"`
-	Running  bool          `json:"running"` // false: it waits for its turn
+	// Timeout is the operation's; for a recurring one, of each run.
+	Timeout time.Duration `json:"timeout"`
+	Running bool          `json:"running"` // false: it waits for its turn
 }
 
 // Activity is what an executor is doing.
