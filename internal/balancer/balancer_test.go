@@ -229,7 +229,8 @@ func TestHoldIsBounded(t *testing.T) {
 		t.Errorf("what was sent while held came back as %q, %v", line, err)
 	}
 	h.push()
-	if r := h.rule("web"); r.Refused != 1 || r.Held != 0 {
+	// A reset that comes before connect() has returned makes the test's client try again: one refusal or more.
+	if r := h.rule("web"); r.Refused == 0 || r.Held != 0 {
 		t.Errorf("status: %+v", r)
 	}
 }

@@ -22,7 +22,7 @@ type rule struct {
 	// fault says why the rule is not served; empty when it is.
 	fault    string
 	backends []*backend
-	// changed is closed, and replaced, whenever a verdict changes: what holds a connection waits on it.
+	// changed is closed, and replaced, whenever a backend opens: what holds a connection waits on it.
 	changed chan struct{}
 
 	active, held              int
@@ -132,7 +132,7 @@ func (r *rule) evaluate() {
 		}
 		opened := be.verdict.Open != v.Open
 		be.verdict = v
-		changed = true
+		changed = changed || opened && v.Open
 		be.turned(opened)
 	}
 	if changed {

@@ -15,6 +15,8 @@ type patience struct {
 	flow   pool.Flow
 	ctx    context.Context // ends with the rule or the hold
 	tried  map[*backend]bool
+	// holding: it has one of the places for held connections, which it keeps until it has a backend.
+	holding bool
 	// spoke: the client has sent something, so that its hanging up cannot be seen any more.
 	spoke bool
 }
@@ -68,6 +70,7 @@ func (r *rule) leave() {
 // connect tries open backends and waits for one to open, until it has a connection (nil: the client was refused or has
 // gone). No byte of the client's has been taken meanwhile, so that any backend may be tried.
 func (r *rule) connect(p *patience) (*proxy.Conn, *backend) {
+	defer r.leaveHold(p)
 	for {
 		be, usable, changed := r.pick(p)
 		if be == nil {
@@ -129,11 +132,10 @@ func (r *rule) dial(p *patience, be *backend, usable context.Context) *proxy.Con
 // waitOpen waits until something has changed, or a little when open backends could not be reached; false ends the attempt:
 // the hold is over, the client has hung up, or too many wait.
 func (r *rule) waitOpen(p *patience, changed chan struct{}) bool {
-	if !r.enterHold() {
+	if !r.enterHold(p) {
 		r.refuse("too many connections wait for a backend")
 		return false
 	}
-	defer r.leaveHold()
 	ctx, cancel := context.WithCancel(p.ctx)
 	var again <-chan time.Time
 	if len(p.tried) > 0 {
@@ -182,13 +184,18 @@ func (p *patience) watch(ctx context.Context) chan bool {
 	return out
 }
 
-func (r *rule) enterHold() bool {
+// enterHold takes a place for a held connection, unless the client has one; the first to wait has the backends probed.
+func (r *rule) enterHold(p *patience) bool {
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
+	if p.holding {
+		return true
+	}
 	if r.held >= r.set.HoldMax {
 		return false
 	}
 	r.held++
+	p.holding = true
 	if r.held == 1 && r.set.Rule.Follow == "" {
 		for _, be := range r.backends {
 			be.kick()
@@ -197,10 +204,13 @@ func (r *rule) enterHold() bool {
 	return true
 }
 
-func (r *rule) leaveHold() {
+func (r *rule) leaveHold(p *patience) {
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
-	r.held--
+	if p.holding {
+		r.held--
+		p.holding = false
+	}
 }
 
 // refuse counts a client that was turned away, and logs it, at most once a second.
