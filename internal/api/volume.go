@@ -46,6 +46,8 @@ type VolumeDo struct {
 	Verb VolumeVerb `json:"verb"`
 	// Force is --force: primary makes an Inconsistent disk UpToDate. Never overrides the rules of a bound volume.
 	Force bool `json:"force,omitempty"`
+	// DiscardMyData is --discard-my-data of connect: in a split brain this side is given up. Unbound volumes only.
+	DiscardMyData bool `json:"discard_my_data,omitempty"`
 	// Epoch is the epoch a bound volume is promoted in; the promotion is refused if the last View differs.
 	Epoch uint64 `json:"epoch,omitempty"`
 }
@@ -173,4 +175,6 @@ type ResyncStatus struct {
 	SpeedKiB   uint64  `json:"speed_kib"`   // per second, over the last seconds
 	AverageKiB uint64  `json:"average_kib"` // per second, since it began
 	ETASeconds uint64  `json:"eta_seconds"`
+	// WantKiB is the rate a target aims at, per second; 0 when it takes what it gets.
+	WantKiB uint64 `json:"want_kib,omitempty"`
 }

@@ -1,0 +1,81 @@
+package drbd
+
+import (
+	"fmt"
+	"strings"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/resfile"
+)
+
+// do makes a verb that the volume's process carries out.
+func do(v api.VolumeVerb) func(*call) error {
+	return func(c *call) error { return c.each(func(t target) error { return c.do(t, v) }) }
+}
+
+// up checks what can be checked here first: its errors name the line of the file.
+func (c *call) up() error {
+	conf, err := c.load()
+	if err != nil {
+		return err
+	}
+	for _, w := range conf.Warnings {
+		fmt.Fprintf(c.Stderr, "warning: %s\n", w)
+	}
+	return c.each(func(t target) error {
+		for _, v := range t.volumes {
+			if err := c.exists(v.Disk, "disk", t, v.Pos); err != nil {
+				return err
+			}
+			if err := c.exists(v.Meta.On(v.Disk), "meta-disk", t, v.Pos); err != nil {
+				return err
+			}
+		}
+		return c.do(t, api.VolumeUp)
+	})
+}
+
+func (c *call) do(t target, v api.VolumeVerb) error {
+	request := api.VolumeDoRequest{Resource: t.Name, Do: api.VolumeDo{Verb: v, Force: c.force, DiscardMyData: c.discard}}
+	var reply api.VolumeReply
+	if err := c.ask("volume.do", request, &reply); err != nil {
+		return err
+	}
+	if c.json {
+		if err := c.printJSON(struct {
+			Resource string `json:"resource"`
+			api.VolumeReply
+		}{t.Name, reply}); err != nil || reply.Code == 0 {
+			return err
+		}
+		return &failure{code: reply.Code}
+	}
+	if reply.Code == 0 {
+		return nil
+	}
+	return fail(reply.Code, "%s\nCommand 'drbdsetup-84 %s' terminated with exit code %d", reply.Error, c.setup(t, v), reply.Code)
+}
+
+// setup is the command that drbdadm would have run: scripts look for it in the message.
+func (c *call) setup(t target, v api.VolumeVerb) string {
+	vol := firstVolume(t)
+	args := []string{string(v), fmt.Sprint(vol.Minor)}
+	switch v {
+	case api.VolumeUp, api.VolumeAttach:
+		args = []string{"attach", fmt.Sprint(vol.Minor), vol.Disk, vol.Meta.On(vol.Disk), vol.Meta.IndexText()}
+	case api.VolumeDown:
+		args = []string{"down", t.Name}
+	case api.VolumeConnect:
+		args = []string{"connect", t.Name, endpoint(t.self), endpoint(t.peer), "--protocol=" + t.Protocol()}
+	case api.VolumeDisconnect:
+		args = []string{"disconnect", endpoint(t.self), endpoint(t.peer)}
+	}
+	if c.force {
+		args = append(args, "--force")
+	}
+	return strings.Join(args, " ")
+}
+
+func firstVolume(t target) *resfile.Volume { return t.volumes[0] }
+
+func endpoint(h *resfile.Host) string { return h.Address.Family + ":" + h.Address.Endpoint() }
