@@ -10,6 +10,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/balancer"
 	clibalancer "holdfast/internal/cli/balancer"
+	"holdfast/internal/cli/drbd"
 	clilab "holdfast/internal/cli/lab"
 	"holdfast/internal/cli/pcs"
 	"holdfast/internal/cli/simulate"
@@ -23,17 +24,19 @@ import (
 // commands is the table of first words that are not the pcs grammar's.
 func commands() map[string]command {
 	return map[string]command{
-		"pcs":      {run: runPCS, about: "the pcs grammar, as installed by that name"},
-		"lab":      {run: runLab, about: "virtual hosts on this machine: up, down, exec, kill, start, freeze, cut, run, demo"},
-		"lab-init": {run: func(args []string, _ environment) int { return lab.InitMain(args) }},
-		"balancer": {run: runBalancer, about: "rules of the load balancer: rule create, rule show, status"},
-		"simulate": {run: runSimulate, about: "what the cluster would do: crm_simulate's options"},
-		"daemon":   {run: runDaemon, about: "the daemon of this host (started by systemd)"},
-		"volume":   {run: runVolume, about: "the process of one replicated volume (started by the daemon)"},
-		"guard":    {run: runGuard, about: "the process that holds descriptors and enforces the lease (started by the daemon)"},
-		"install":  {run: runInstall, about: "make the links pcs, drbdadm, ... and the systemd unit"},
-		"version":  {run: runVersion, about: "print the version"},
-		"help":     {run: func(_ []string, e environment) int { usage(e.stdout); return 0 }},
+		"pcs":           {run: runPCS, about: "the pcs grammar, as installed by that name"},
+		"lab":           {run: runLab, about: "virtual hosts on this machine: up, down, exec, kill, start, freeze, cut, run, demo"},
+		"lab-init":      {run: func(args []string, _ environment) int { return lab.InitMain(args) }},
+		"drbd":          {run: runDRBD, about: "the drbdadm grammar, as installed by that name; drbd proc is /proc/drbd"},
+		"drbd-overview": {run: runOverview},
+		"balancer":      {run: runBalancer, about: "rules of the load balancer: rule create, rule show, status"},
+		"simulate":      {run: runSimulate, about: "what the cluster would do: crm_simulate's options"},
+		"daemon":        {run: runDaemon, about: "the daemon of this host (started by systemd)"},
+		"volume":        {run: runVolume, about: "the process of one replicated volume (started by the daemon)"},
+		"guard":         {run: runGuard, about: "the process that holds descriptors and enforces the lease (started by the daemon)"},
+		"install":       {run: runInstall, about: "make the links pcs, drbdadm, ... and the systemd unit"},
+		"version":       {run: runVersion, about: "print the version"},
+		"help":          {run: func(_ []string, e environment) int { usage(e.stdout); return 0 }},
 	}
 }
 
@@ -47,6 +50,14 @@ func runVersion(_ []string, e environment) int {
 	fmt.Fprintln(e.stdout, version.String())
 	return 0
 }
+
+func drbdEnv(e environment) drbd.Env {
+	return drbd.Env{Root: e.root, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Hostname: e.hostname, Terminal: e.terminal}
+}
+
+func runDRBD(args []string, e environment) int { return drbd.Run(args, drbdEnv(e)) }
+
+func runOverview(args []string, e environment) int { return drbd.RunOverview(args, drbdEnv(e)) }
 
 func runDaemon(_ []string, e environment) int {
 	return process("daemon", e, func(ctx context.Context, log *slog.Logger) error {

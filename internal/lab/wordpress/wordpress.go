@@ -188,3 +188,18 @@ func (s *Site) roundTrip(ctx context.Context, verb, path, kind string, body []by
 	}
 	return data, nil
 }
+
+// AwaitUp waits until the site answers its installer's page: balancer, web server, PHP and database are there.
+func (s *Site) AwaitUp(ctx context.Context) error {
+	for {
+		_, err := s.get(ctx, "/wp-admin/install.php")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the site %s does not come up: %w (last answer: %v)", s.Base, ctx.Err(), err)
+		case <-time.After(retryPause):
+		}
+	}
+}
