@@ -83,14 +83,19 @@ func (c *cluster) parameters(r *resource, n *node) map[string]string {
 	return p
 }
 
+// scoreOr reads a score as leniently as Pacemaker does: what follows the digits is ignored, and no number is 0.
 func scoreOr(s string, def int) int {
 	if s == "" {
 		return def
 	}
-	n, ok := cib.ParseScore(s)
-	if !ok {
-		return 0
+	if n, ok := cib.ParseScore(s); ok {
+		return n
 	}
+	end := 0
+	for end < len(s) && (isDigit(s[end]) || end == 0 && (s[0] == '-' || s[0] == '+')) {
+		end++
+	}
+	n, _ := cib.ParseScore(s[:end])
 	return n
 }
 

@@ -81,7 +81,7 @@ func (c *cluster) findOpChanges(r *resource, n *node, op *record) {
 			c.cancelRecorded(r, n, op, "maintenance mode")
 			return
 		}
-		if findOp(r, op.task, op.interval) == nil {
+		if conf := findOp(r, op.task, op.interval); conf == nil || conf.disabled {
 			if c.conf.stopOrphanActions {
 				c.cancelRecorded(r, n, op, "orphan")
 			}

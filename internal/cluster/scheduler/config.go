@@ -50,6 +50,10 @@ func (c *cluster) quorumPolicy(s string) quorumPolicy {
 	case "demote":
 		return quorumDemote
 	case "suicide":
+		if c.conf.stonith && !c.quorum && !boolOr(c.doc.Root.Get("no-quorum-panic"), false) {
+			// It never had quorum: what runs elsewhere is nothing to panic about.
+			return quorumStop
+		}
 		if c.conf.stonith {
 			return quorumSuicide
 		}

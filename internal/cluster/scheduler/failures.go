@@ -183,19 +183,14 @@ func fallback(task string) Role {
 	return RoleStarted
 }
 
-// findOp finds the configured operation with that name and interval; one-off monitors and starts have none of an
-// interval.
+// findOp finds the configured operation with that name and interval, disabled or not.
 func findOp(r *resource, task string, interval time.Duration) *opConfig {
-	var named *opConfig
 	for _, op := range r.ops {
-		if op.name != task || op.disabled {
-			continue
-		}
-		if op.interval == interval {
+		if op.name == task && op.interval == interval {
 			return op
 		}
 	}
-	return named
+	return nil
 }
 
 // applyThreshold rules nodes out on which a resource has failed too often, and adds stickiness.

@@ -48,8 +48,8 @@ func (c *cluster) readResourceHistory(n *node, e *cib.Element) {
 	}
 	sortRecords(ops)
 	h := &replay{c: c, r: r, n: n, onFail: failIgnore}
+	saved := r.role
 	r.role = RoleUnknown
-	saved := RoleUnknown
 	for i := range ops {
 		if ops[i].task == "notify" || ops[i].task == "meta-data" {
 			continue

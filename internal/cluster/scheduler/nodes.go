@@ -32,7 +32,7 @@ func (c *cluster) addNode(id, name string) *node {
 	}
 	n := &node{id: id, name: name, attrs: map[string]string{}}
 	// Until its state is seen, a node may be running anything.
-	n.unclean = c.conf.startupFencing || !c.conf.stonith
+	n.unclean = c.conf.startupFencing && c.conf.stonith
 	c.nodes = append(c.nodes, n)
 	c.nodeByID[id], c.nodeByName[name] = n, n
 	return n
@@ -104,7 +104,7 @@ func (c *cluster) readNodeStates() {
 
 func (c *cluster) nodeFlags(n *node) {
 	n.standby = boolOr(n.attrs["standby"], false)
-	n.maint = boolOr(n.attrs["maintenance"], false) || c.conf.maintenance
+	n.maint = boolOr(n.attrs["maintenance"], false)
 	n.noProbe = !boolOr(n.attrs["resource-discovery-enabled"], true)
 	if v := n.attrs["shutdown"]; v != "" && v != "0" {
 		n.shutdown = true
@@ -138,15 +138,15 @@ func (c *cluster) onlineWithoutFencing(n *node, inCluster, peer bool) {
 	case !inCluster:
 	case peer:
 		n.online = join == "member"
-	case !n.shutdown && n.state.Get("expected") == "down":
-	case !n.shutdown:
+	case !n.shutdown && n.state.Get("expected") == "member":
 		c.mustFence(n, "peer is unexpectedly down")
 	}
 }
 
 func (c *cluster) onlineWithFencing(n *node, inCluster, peer bool) {
 	s := n.state
-	join, expected := s.Get("join"), s.Get("expected")
+	join, expected := s.Get("join"), defaultTo(s.Get("expected"), "down")
+	n.online = inCluster
 	terminate := boolOr(n.attrs["terminate"], false) || timestamp(n.attrs["terminate"])
 	switch {
 	case n.shutdown:
@@ -154,12 +154,12 @@ func (c *cluster) onlineWithFencing(n *node, inCluster, peer bool) {
 		n.online = peer
 	case s.Get("in_ccm") == "":
 		c.mustFence(n, "peer has not been seen by the cluster")
-	case join == "nack":
+	case join == "banned":
 		c.mustFence(n, "peer failed Pacemaker membership criteria")
 	case !terminate && expected == "down":
 		n.pending = inCluster || peer
-		n.online = n.pending
 	case terminate && join == "down" && !inCluster && !peer:
+		n.online = false
 	case !inCluster:
 		c.mustFence(n, "peer is no longer part of the cluster")
 	case !peer:
@@ -169,7 +169,7 @@ func (c *cluster) onlineWithFencing(n *node, inCluster, peer bool) {
 	case join == "member":
 		n.online = true
 	case join == "pending" || join == "down":
-		n.online, n.pending = true, true
+		n.pending = true
 	default:
 		c.mustFence(n, "peer was in an unknown state")
 	}

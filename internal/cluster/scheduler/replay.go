@@ -366,7 +366,7 @@ func (c *cluster) multiplyActive(r *resource) {
 		block := func(x *resource) { x.managed, x.blocked = false, true }
 		block(r)
 		if p := r.parent; p != nil && p.kind == group && p.multi == blockAll {
-			p.all(block)
+			p.leaves(block)
 		}
 	}
 }

@@ -11,10 +11,14 @@ func (c *cluster) state() *State {
 }
 
 func (c *cluster) resourceState(r *resource) ResourceState {
-	s := ResourceState{ID: r.id, Kind: ResourceKind(r.kind), Class: r.class, Provider: r.provider, Type: r.typ, Role: r.state(true),
+	s := ResourceState{ID: r.id, Name: shownName(r), Kind: ResourceKind(r.kind), Class: r.class, Provider: r.provider, Type: r.typ, Role: r.state(true),
 		Target: parseRole(r.meta["target-role"]), Managed: r.managed, Maintenance: r.maintenance, Blocked: r.blocked,
 		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Promotable: r.kind == clone && r.promotable,
 		Unique: r.kind == clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
+	if s.Role == RoleStarted && r.isPromotable() {
+		s.Role = RoleUnpromoted
+	}
+	s.ActiveAny, s.ActiveAll = r.active(false), r.active(true)
 	s.Disabled = s.Target == RoleStopped || s.Target == RoleUnpromoted && !r.isPromotable()
 	s.InPromotable = r.isPromotable()
 	if r.kind == clone {
@@ -28,6 +32,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	for _, n := range r.where(true) {
 		s.Nodes = append(s.Nodes, n.name)
 	}
+	s.Hindered, s.Hindrance = c.hindrance(r)
 	if r.pendingTask != "" {
 		s.Pending = pendingWord(r.pendingTask)
 		s.PendingNode = nodeName(r.pendingNode)
@@ -36,6 +41,14 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 		s.Children = append(s.Children, c.resourceState(k))
 	}
 	return s
+}
+
+// shownName leaves out the number of an instance that could as well be another.
+func shownName(r *resource) string {
+	if r.kind == primitive && r.isAnonymous() {
+		return r.xml.ID()
+	}
+	return r.id
 }
 
 // pendingWord is how an operation in progress is told.
@@ -55,4 +68,36 @@ func pendingWord(task string) string {
 		return "Monitoring"
 	}
 	return task
+}
+
+// hindrance tells where a probe failed for a reason that starting cannot mend.
+func (c *cluster) hindrance(r *resource) (nodes []string, why string) {
+	if r.kind == clone {
+		for _, k := range r.children {
+			n, w := c.hindrance(k)
+			nodes = append(nodes, n...)
+			why = defaultTo(why, w)
+		}
+		return nodes, why
+	}
+	if r.kind != primitive {
+		return nil, ""
+	}
+	for _, f := range c.failures {
+		if f.Task == "monitor" && f.Interval == 0 && f.Resource == shownName(r) {
+			nodes = append(nodes, f.Node)
+			why = rcText(f.RC)
+		}
+	}
+	return nodes, why
+}
+
+// rcText words an exit code.
+func rcText(rc int) string {
+	words := []string{"ok", "error", "invalid parameter", "unimplemented feature", "insufficient privileges", "not installed",
+		"not configured", "not running", "promoted", "promoted (failed)"}
+	if rc >= 0 && rc < len(words) {
+		return words[rc]
+	}
+	return "unknown"
 }

@@ -152,9 +152,10 @@ const (
 
 // ResourceState is the state of a resource, with its members or instances below.
 type ResourceState struct {
-	// ID is the instance's id: drbd_ha:0 inside of a clone.
-	ID   string
-	Kind ResourceKind
+	// ID is the instance's id: drbd_ha:0 inside of a clone. Name is the one to show: without the number where instances
+	// are interchangeable.
+	ID, Name string
+	Kind     ResourceKind
 	// Class, Provider and Type name a primitive's agent.
 	Class, Provider, Type string
 	Role                  Role
@@ -162,12 +163,17 @@ type ResourceState struct {
 	Target Role
 	// Nodes are the names of the nodes it is active on.
 	Nodes []string
+	// ActiveAny and ActiveAll: it, or some or all of what is inside it, is active.
+	ActiveAny, ActiveAll bool
 	// Managed is false when the cluster leaves it alone. Blocked: a failure that needs a person.
 	Managed, Maintenance, Blocked bool
 	// Failed: its last operation failed. FailureIgnored: so it did, and on-fail=ignore.
 	Failed, FailureIgnored bool
 	Orphan                 bool
 	Disabled               bool
+	// Hindered lists the nodes on which a probe found that its agent cannot work; Hindrance is how that is told.
+	Hindered  []string
+	Hindrance string
 	// Pending is the operation in progress, such as "Starting"; PendingNode where.
 	Pending, PendingNode string
 	// Promotable, Unique and Max describe a clone.

@@ -133,13 +133,11 @@ func groupFlags(r scheduler.ResourceState) []string {
 	if r.Unique {
 		f = append(f, "unique")
 	}
+	if !r.Managed {
+		f = append(f, "unmanaged")
+	}
 	if r.Disabled && r.Target == scheduler.RoleStopped {
 		f = append(f, "disabled")
-	}
-	if r.Maintenance {
-		f = append(f, "maintenance")
-	} else if !r.Managed {
-		f = append(f, "unmanaged")
 	}
 	return f
 }
@@ -151,7 +149,7 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 	if r.Provider != "" {
 		agent += r.Provider + ":"
 	}
-	b.WriteString(r.ID + "\t(" + agent + r.Type + "):\t")
+	b.WriteString(r.Name + "\t(" + agent + r.Type + "):\t")
 	if r.Orphan {
 		b.WriteString(" ORPHANED")
 	}
@@ -160,20 +158,29 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 		b.WriteString(" FAILED " + r.Role.String())
 	case r.Failed:
 		b.WriteString(" FAILED")
+	case pendingRole(r):
+		b.WriteString(" " + r.Pending)
 	default:
 		b.WriteString(" " + displayRole(r).String())
+		if r.Role <= scheduler.RoleStopped && r.Hindrance != "" {
+			b.WriteString(" (" + r.Hindrance + ")")
+		}
 	}
 	switch {
-	case len(r.Nodes) > 1:
-		b.WriteString(" [ " + strings.Join(p.marked(r.Nodes), " ") + " ]")
 	case len(r.Nodes) == 1:
 		b.WriteString(" " + p.mark(r.Nodes[0]))
-	case r.Pending != "" && r.PendingNode != "":
+	case len(r.Nodes) == 0 && r.Pending != "" && r.PendingNode != "":
 		b.WriteString(" " + r.PendingNode)
 	}
 	b.WriteString(flagText(primitiveFlags(r), ", "))
+	if len(r.Nodes) > 1 {
+		b.WriteString(" [ " + strings.Join(p.marked(r.Nodes), " ") + " ]")
+	}
 	return b.String()
 }
+
+// pendingRole tells whether an operation in progress is shown in place of the role.
+func pendingRole(r scheduler.ResourceState) bool { return r.Pending != "" && r.Pending != "Monitoring" }
 
 func displayRole(r scheduler.ResourceState) scheduler.Role {
 	if r.Role == scheduler.RoleUnknown {
@@ -199,7 +206,7 @@ func (p *printer) mark(name string) string {
 
 func primitiveFlags(r scheduler.ResourceState) []string {
 	var f []string
-	if r.Pending != "" {
+	if r.Pending != "" && !pendingRole(r) {
 		f = append(f, r.Pending)
 	}
 	switch {
@@ -213,8 +220,6 @@ func primitiveFlags(r scheduler.ResourceState) []string {
 	switch {
 	case r.Blocked:
 		f = append(f, "blocked")
-	case r.Maintenance:
-		f = append(f, "maintenance")
 	case !r.Managed:
 		f = append(f, "unmanaged")
 	}
@@ -231,10 +236,10 @@ func (p *printer) clone(r scheduler.ResourceState, depth int) {
 	for _, k := range r.Children {
 		switch {
 		case p.special(r, k):
-			if !(k.Orphan && k.Role <= scheduler.RoleStopped) {
+			if !(k.Orphan && !k.ActiveAny) {
 				p.resource(k, depth+1)
 			}
-		case k.Role <= scheduler.RoleStopped || len(k.Nodes) == 0:
+		case !k.ActiveAny:
 		case k.Role == scheduler.RolePromoted:
 			promoted = append(promoted, k.Nodes...)
 		default:
@@ -268,17 +273,17 @@ func (p *printer) stopped(r scheduler.ResourceState, depth int) {
 	if r.Target == scheduler.RoleStopped {
 		word = "Stopped (disabled)"
 	}
-	idle := 0
+	active := 0
 	used := map[string]bool{}
 	for _, k := range r.Children {
 		for _, n := range k.Nodes {
 			used[n] = true
 		}
-		if len(k.Nodes) == 0 && !p.special(r, k) && !k.Orphan {
-			idle++
+		if k.ActiveAny && !p.special(r, k) {
+			active++
 		}
 	}
-	if idle == 0 {
+	if active >= r.Max {
 		return
 	}
 	var names []string
@@ -287,8 +292,19 @@ func (p *printer) stopped(r scheduler.ResourceState, depth int) {
 			names = append(names, n)
 		}
 	}
-	if len(names) > 0 {
-		p.line(depth+1, word+": [ "+strings.Join(names, " ")+" ]")
+	var hindered, plain []string
+	for _, n := range names {
+		if slices.Contains(r.Hindered, n) {
+			hindered = append(hindered, n)
+		} else {
+			plain = append(plain, n)
+		}
+	}
+	if len(plain) > 0 {
+		p.line(depth+1, word+": [ "+strings.Join(plain, " ")+" ]")
+	}
+	if len(hindered) > 0 {
+		p.line(depth+1, word+" ("+r.Hindrance+"): [ "+strings.Join(hindered, " ")+" ]")
 	}
 }
 
@@ -298,39 +314,20 @@ func sortNames(list, order []string) {
 
 // special tells whether an instance needs a line of its own.
 func (p *printer) special(r, k scheduler.ResourceState) bool {
-	if r.Unique || k.Orphan || k.Failed || anyState(k, func(x scheduler.ResourceState) bool {
-		return x.Failed || x.Blocked || x.Pending != "" || x.FailureIgnored
-	}) {
+	switch {
+	case r.Unique, k.Orphan:
 		return true
-	}
-	if k.Role <= scheduler.RoleStopped {
+	case !k.ActiveAny:
 		return false
-	}
-	if len(k.Nodes) > 1 {
+	case k.Pending != "" && pendingRole(k):
+		return true
+	case !k.Managed, anyState(k, func(x scheduler.ResourceState) bool { return x.Failed || !x.Managed }):
+		return true
+	case !k.ActiveAll, len(k.Nodes) != 1:
 		return true
 	}
-	if !k.Managed && r.Managed || anyState(k, func(x scheduler.ResourceState) bool { return !x.Managed }) && r.Managed {
-		return true
-	}
-	if k.Kind == scheduler.Group && partlyActive(k) {
-		return true
-	}
-	for _, n := range k.Nodes {
-		if st := p.nodes[n]; !st.Online || st.Unclean {
-			return true
-		}
-	}
-	return false
-}
-
-func partlyActive(g scheduler.ResourceState) bool {
-	active := 0
-	for _, m := range g.Children {
-		if m.Role > scheduler.RoleStopped {
-			active++
-		}
-	}
-	return active > 0 && active < len(g.Children)
+	n := p.nodes[k.Nodes[0]]
+	return !n.Online
 }
 
 func anyState(r scheduler.ResourceState, match func(scheduler.ResourceState) bool) bool {
