@@ -207,7 +207,7 @@ func TestVolumeProcessIsReplacedUnderAMountedFilesystem(t *testing.T) {
 	if fd < 0 {
 		t.Skip("this kernel cannot resend requests (6.9 is needed)")
 	}
-	unix.Close(fd)
+	closeFD(fd)
 	device := h.device
 	writer, count := h.startWriter("a")
 	_, count2 := h.startWriter("b")
@@ -277,14 +277,7 @@ func TestGuardEnforcesAgainstAStoppedVolumeProcess(t *testing.T) {
 	if err := writer.Wait(); err == nil {
 		t.Error("the writer ended by itself")
 	}
-	f, err := os.OpenFile(h.device, os.O_RDWR|unix.O_DIRECT, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, unix.EIO) {
-		t.Errorf("flush of the aborted device: %v", err)
-	}
+	expectDead(t, h.device)
 	if err := h.volume.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -308,14 +301,76 @@ func TestReplacedGuardLearnsTheDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitState(t, h.guard, "enforced")
-	if err := os.WriteFile(filepath.Join(h.dir, "b"), []byte("x"), 0o600); err == nil {
-		f, err := os.OpenFile(h.device, os.O_RDWR|unix.O_DIRECT, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := f.Sync(); !errors.Is(err, unix.EIO) {
-			t.Errorf("the device still works: %v", err)
-		}
+	expectDead(t, h.device)
+}
+
+func expectDead(t *testing.T, device string) {
+	t.Helper()
+	f, err := os.OpenFile(device, os.O_RDWR|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Sync(); !errors.Is(err, unix.EIO) {
+		t.Errorf("flush of an aborted device: %v", err)
+	}
+}
+
+// A device that nobody used goes with its process; what the guard held of it does not keep the next from making another.
+func TestNextProcessAfterAnUnusedDevice(t *testing.T) {
+	h := newHost(t)
+	if err := unix.Unmount(h.dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	fd, first, _, err := h.guard.Get("r0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeFD(fd)
+	stop(h.volume)
+	h.startVolume()
+	if out, err := exec.Command("mount", h.device, h.dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(h.dir, "a"), []byte("x"), 0o600); err != nil {
+		t.Error(err)
+	}
+	if fd, second, _, err := h.guard.Get("r0"); err != nil || fd < 0 || second == 0 {
+		t.Errorf("the guard holds descriptor %d, connection %d (before: %d), %v", fd, second, first, err)
+	} else {
+		unix.Close(fd)
+	}
+}
+
+// Where the guard has no descriptor, as on kernels that cannot resend, users of a dead process get errors at once, and the
+// next process makes another device.
+func TestNextProcessWithoutADescriptor(t *testing.T) {
+	h := newHost(t)
+	fd, connection, meta, err := h.guard.Get("r0")
+	if err != nil || connection == 0 {
+		t.Fatal(err)
+	}
+	closeFD(fd)
+	if err := h.guard.Hold("r0", -1, connection, meta); err != nil {
+		t.Fatal(err)
+	}
+	stop(h.volume)
+	old := h.device
+	expectDead(t, old)
+	h.startVolume()
+	if h.device == old {
+		t.Error("the new device is the old one, which is still mounted")
+	}
+	if err := unix.Unmount(h.dir, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", h.device, h.dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount of the next device: %v\n%s", err, out)
+	}
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
 	}
 }

@@ -36,7 +36,7 @@ type Config struct {
 	// FD is the descriptor of the file or device to attach, open for reading and writing. The kernel keeps its own
 	// reference: the caller may close it.
 	FD int
-	// Name is what losetup shows as the backing file, at most 63 bytes.
+	// Name is for errors, and what LOOP_GET_STATUS tells, cut to 63 bytes. (losetup shows the attached file's own name.)
 	Name string
 	// BlockSize is the logical block size offered, in bytes: a power of two from 512 to 4096. 0 means 512.
 	BlockSize int

@@ -151,7 +151,7 @@ func (d *Disk) PowerOn() error {
 	}
 	p := &power{disk: d}
 	var err error
-	if p.conn, err = fuse.Mount(fuse.Config{Source: "labdisk:" + d.cfg.Name, FileName: "disk", Log: d.cfg.Log}, p); err != nil {
+	if p.conn, err = fuse.Mount(fuse.Config{Source: "labdisk:" + d.cfg.Name, FileName: "labdisk:" + d.cfg.Name, Log: d.cfg.Log}, p); err != nil {
 		return fmt.Errorf("lab disk %s: %w", d.cfg.Name, err)
 	}
 	if err := p.attach(); err != nil {

@@ -79,7 +79,7 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c Config) fuse() fuse.Config {
-	return fuse.Config{Source: "holdfast:" + c.Name, FileName: c.Name, Depth: c.Depth, Readers: c.Readers, Log: c.Log}
+	return fuse.Config{Source: "holdfast:" + c.Name, FileName: "holdfast:" + c.Name, Depth: c.Depth, Readers: c.Readers, Log: c.Log}
 }
 
 // Open makes the kernel device, or takes over the one that an earlier process of this volume left with the guard, with
