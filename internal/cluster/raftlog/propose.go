@@ -22,7 +22,7 @@ type proposalKey struct{ origin, seq uint64 }
 type proposal struct {
 	data []byte
 	done chan outcome
-	sent bool
+	sent int // how often it was handed to Raft
 	last clock.Boottime
 	// term, when not 0, binds the proposal to this leader in this term: it is neither forwarded nor sent again.
 	term uint64
@@ -30,6 +30,7 @@ type proposal struct {
 
 type outcome struct {
 	result state.Result
+	sent   int
 	err    error
 }
 
@@ -47,22 +48,35 @@ func (n *Node) ProposeInTerm(ctx context.Context, term uint64, cmd state.Command
 }
 
 func (n *Node) propose(ctx context.Context, term uint64, cmd state.Command) (state.Result, error) {
+	for {
+		result, sent, err := n.proposeOnce(ctx, term, cmd)
+		switch {
+		case err != nil:
+			return result, fmt.Errorf("propose %s: %w", state.Verb(cmd), err)
+		case !result.TooOld:
+			return result, result.Err()
+		case sent > 1:
+			return result, fmt.Errorf("propose %s: %w: %w", state.Verb(cmd), ErrUnknownOutcome, result.Err())
+		}
+		// Refused because this host was far behind when it proposed. It was sent once, so it was not applied before; and
+		// now that the refusal is applied here, this host is up to date.
+	}
+}
+
+// proposeOnce makes a proposal under a new identity and waits for its outcome. Sent is how often it was sent.
+func (n *Node) proposeOnce(ctx context.Context, term uint64, cmd state.Command) (r state.Result, sent int, err error) {
 	id := state.ID{Origin: n.origin, Seq: n.seq.Add(1), After: n.View().Index}
 	data, err := state.Encode(id, cmd)
 	if err != nil {
-		return state.Result{}, err
+		return state.Result{}, 0, err
 	}
 	p := &proposal{data: data, done: make(chan outcome, 1), term: term}
 	key := proposalKey{id.Origin, id.Seq}
 	if err := n.do(ctx, func() { n.enter(key, p) }); err != nil {
-		return state.Result{}, fmt.Errorf("propose %s: %w", state.Verb(cmd), err)
+		return state.Result{}, 0, err
 	}
 	out := n.await(ctx, key, p)
-	if out.err == nil {
-		out.err = out.result.Err()
-		return out.result, out.err
-	}
-	return out.result, fmt.Errorf("propose %s: %w", state.Verb(cmd), out.err)
+	return out.result, out.sent, out.err
 }
 
 // enter registers a proposal and sends it for the first time.
@@ -87,7 +101,7 @@ func (n *Node) await(ctx context.Context, key proposalKey, p *proposal) outcome 
 	case <-n.done:
 		return outcome{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, ErrStopped)}
 	}
-	sent := true
+	sent := 0
 	if err := n.do(context.Background(), func() {
 		sent = p.sent
 		delete(n.proposals, key)
@@ -99,7 +113,7 @@ func (n *Node) await(ctx context.Context, key proposalKey, p *proposal) outcome 
 		return out
 	default:
 	}
-	if !sent {
+	if sent == 0 {
 		return outcome{err: fmt.Errorf("%w: %w", ErrNoLeader, ctx.Err())}
 	}
 	return outcome{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())}
@@ -111,7 +125,7 @@ func (n *Node) submit(p *proposal, now clock.Boottime) {
 	err := n.raft.Propose(p.data)
 	switch {
 	case err == nil:
-		p.sent = true
+		p.sent++
 	case !errors.Is(err, raft.ErrProposalDropped):
 		n.cfg.Log.Warn("propose", "error", err)
 	}
@@ -122,7 +136,7 @@ func (n *Node) settle(r state.Result) {
 	key := proposalKey{r.ID.Origin, r.ID.Seq}
 	if p := n.proposals[key]; p != nil {
 		delete(n.proposals, key)
-		p.done <- outcome{result: r}
+		p.done <- outcome{result: r, sent: p.sent}
 	}
 }
 

@@ -17,6 +17,8 @@ type Result struct {
 	Index uint64 `json:"index"`
 	// Refused says why nothing was changed; empty if the command was applied.
 	Refused string `json:"refused,omitempty"`
+	// TooOld: refused since nobody can tell any more whether it was applied before. See ID.After.
+	TooOld bool `json:"too_old,omitempty"`
 	// Session is the lease session begun by LeaseStart.
 	Session uint64 `json:"session,omitempty"`
 	// Epoch and Version of the volume after a volume command, also after a refused one if the volume is known.
@@ -91,7 +93,7 @@ func (m *Machine) run(t *tx, id ID, cmd Command, bad error) Result {
 	}
 	if id.Origin != 0 && t.Index > id.After && t.Index-id.After > cluster.ProposalWindow {
 		m.Skip(t.Index)
-		return Result{Refused: fmt.Sprintf("%s was proposed too long ago (%d entries) to tell whether it was applied before; look at the state and ask again",
+		return Result{TooOld: true, Refused: fmt.Sprintf("%s was proposed too long ago (%d entries) to tell whether it was applied before; look at the state and ask again",
 			cmd.verb(), t.Index-id.After)}
 	}
 	result, err := cmd.apply(t)
