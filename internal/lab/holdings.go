@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -15,34 +14,57 @@ import (
 	"holdfast/internal/loopdev"
 )
 
-// holdings are the kernel objects that processes of a host made beyond their namespaces: FUSE connections, and loop
-// devices on files those serve.
+// holdings are the kernel objects that processes made beyond their namespaces: FUSE connections, and loop devices on files
+// those serve. They matter at the end: the last process of a mount namespace unmounts what is in it, and would wait for ever
+// for a file system whose server died with it, unless the connection is aborted.
 type holdings struct {
-	pid  int             // a process that has fusectl mounted
 	fuse map[uint32]bool // minor numbers of FUSE file systems, which are also the numbers of their connections
 }
 
-// holdingsOf reads the mounts of every process of the cgroup, each mount namespace once.
+// holdingsOf looks at the open files and the mounts of every process of the cgroup, each mount namespace once.
 func holdingsOf(group cgroup) holdings {
 	h := holdings{fuse: map[uint32]bool{}}
-	seen := map[string]bool{}
+	seen, loops, told := map[string]bool{}, map[int]bool{}, true
 	for _, p := range group.processes() {
 		dir := filepath.Join("/proc", p)
+		told = h.readFiles(dir) && told
 		ns, err := os.Readlink(filepath.Join(dir, "ns/mnt"))
 		if err != nil || seen[ns] {
 			continue
 		}
 		seen[ns] = true
-		if h.pid == 0 {
-			h.pid, _ = strconv.Atoi(p)
-		}
-		h.readMounts(filepath.Join(dir, "mountinfo"))
+		h.readMounts(filepath.Join(dir, "mountinfo"), loops)
+	}
+	if !told {
+		h.addBacking(loops)
 	}
 	return h
 }
 
-// readMounts picks the FUSE file systems out of a mountinfo file (proc_pid_mountinfo(5)).
-func (h *holdings) readMounts(path string) {
+// readFiles picks the FUSE connections that a process serves out of its open files. It returns false if the kernel does
+// not tell them (before 6.15).
+func (h *holdings) readFiles(dir string) bool {
+	told := true
+	entries, _ := os.ReadDir(filepath.Join(dir, "fd")) // none: the process has ended
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join(dir, "fd", e.Name())); err != nil || !strings.HasSuffix(target, "/fuse") {
+			continue
+		}
+		info, _ := os.ReadFile(filepath.Join(dir, "fdinfo", e.Name()))
+		_, after, found := strings.Cut(string(info), "fuse_connection:")
+		var n uint32
+		if _, err := fmt.Sscan(after, &n); found && err == nil {
+			h.fuse[n] = true
+		} else {
+			told = false
+		}
+	}
+	return told
+}
+
+// readMounts picks out of a mountinfo file (proc_pid_mountinfo(5)) the FUSE file systems, and the numbers of the loop
+// devices mounted.
+func (h *holdings) readMounts(path string, loops map[int]bool) {
 	file, err := os.Open(path)
 	if err != nil {
 		return // the process has ended
@@ -51,33 +73,80 @@ func (h *holdings) readMounts(path string) {
 	for s := bufio.NewScanner(file); s.Scan(); {
 		before, after, _ := strings.Cut(s.Text(), " - ")
 		fields := strings.Fields(before)
-		if len(fields) < 5 || !strings.HasPrefix(after, "fuse") || strings.HasPrefix(after, "fusectl") {
+		var major, minor uint32
+		if len(fields) < 5 {
 			continue
 		}
-		if _, minor, ok := strings.Cut(fields[2], ":"); ok {
-			if n, err := strconv.ParseUint(minor, 10, 32); err == nil {
-				h.fuse[uint32(n)] = true
-			}
+		if _, err := fmt.Sscanf(fields[2], "%d:%d", &major, &minor); err != nil {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(after, "fuse") && !strings.HasPrefix(after, "fusectl"):
+			h.fuse[minor] = true
+		case major == loopMajor:
+			loops[int(minor)] = true
 		}
 	}
 }
 
-// abortFuse fails everything that waits for the host's FUSE file systems, so that their users can die.
-func (h *holdings) abortFuse() {
-	for minor := range h.fuse {
-		path := fmt.Sprintf("/proc/%d/root/sys/fs/fuse/connections/%d/abort", h.pid, minor)
-		_ = os.WriteFile(path, []byte("1"), 0) // gone already is as good
+// loopMajor is the major number of loop devices.
+const loopMajor = 7
+
+// addBacking adds the file systems below the given loop devices, which may be mounted nowhere themselves, if they can be
+// FUSE ones: those have no device of their own.
+func (h *holdings) addBacking(loops map[int]bool) {
+	for _, l := range queryLoops() {
+		if loops[l.number] && unix.Major(l.backing) == 0 {
+			h.fuse[unix.Minor(l.backing)] = true
+		}
 	}
+}
+
+// abortFuse fails everything that waits for the FUSE file systems, so that their users can die. It mounts fusectl for
+// itself, on a thread with a mount namespace of its own.
+func (h *holdings) abortFuse() error {
+	if len(h.fuse) == 0 {
+		return nil
+	}
+	done := make(chan error, 1)
+	go onOwnThread(func() { done <- h.abortHere() })
+	if err := <-done; err != nil {
+		return fmt.Errorf("abort the FUSE connections: %w", err)
+	}
+	return nil
+}
+
+func (h *holdings) abortHere() error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	const connections = "/sys/fs/fuse/connections"
+	if err := unix.Mount("fusectl", connections, "fusectl", 0, ""); err != nil {
+		return fmt.Errorf("mount fusectl: %w", err)
+	}
+	for minor := range h.fuse {
+		path := filepath.Join(connections, strconv.FormatUint(uint64(minor), 10), "abort")
+		if err := os.WriteFile(path, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // release frees the loop devices on the FUSE file systems that did not free themselves when their last user died.
 func (h *holdings) release() error {
+	if len(h.fuse) == 0 {
+		return nil
+	}
 	var errs []error
-	for _, l := range attachedLoops() {
-		if unix.Major(l.device) != 0 || !h.fuse[unix.Minor(l.device)] {
+	for _, l := range queryLoops() {
+		if unix.Major(l.backing) != 0 || !h.fuse[unix.Minor(l.backing)] {
 			continue
 		}
-		dev, err := loopdev.Find(l.number, l.device)
+		dev, err := loopdev.Find(l.number, l.backing)
 		if err != nil || dev == nil {
 			errs = append(errs, err)
 			continue
@@ -90,47 +159,4 @@ func (h *holdings) release() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// attachedLoop is a loop device and the file below it.
-type attachedLoop struct {
-	number        int
-	device, inode uint64 // of the file, as stat gives them
-}
-
-// attachedLoops lists the machine's loop devices in use, by number.
-func attachedLoops() []attachedLoop {
-	names, _ := filepath.Glob("/sys/block/loop*/loop/backing_file") // the pattern is valid
-	var all []attachedLoop
-	for _, name := range names {
-		n, err := strconv.Atoi(strings.TrimPrefix(strings.Split(name, "/")[3], "loop"))
-		if err != nil {
-			continue
-		}
-		fd, err := unix.Open(fmt.Sprintf("/dev/loop%d", n), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		info, err := unix.IoctlLoopGetStatus64(fd)
-		unix.Close(fd)
-		if err == nil {
-			all = append(all, attachedLoop{n, info.Device, info.Inode})
-		}
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].number < all[j].number })
-	return all
-}
-
-// fileAttached tells whether a loop device serves the file.
-func fileAttached(path string) bool {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil {
-		return false
-	}
-	for _, l := range attachedLoops() {
-		if l.device == st.Dev && l.inode == st.Ino {
-			return true
-		}
-	}
-	return false
 }

@@ -105,12 +105,12 @@ func shutDownImage(p process) error {
 func (l *Lab) clearHost(ctx context.Context, s *state, name string) error {
 	group := l.group.child(name)
 	held := holdingsOf(group)
-	held.abortFuse()
+	aborted := held.abortFuse()
 	if err := group.kill(deathLimit); err != nil {
-		return fmt.Errorf("host %s: %w", name, err)
+		return fmt.Errorf("host %s: %w", name, errors.Join(aborted, err))
 	}
 	spec, _ := s.Topology.host(name) // the callers have checked the name
-	errs := []error{held.release(), l.awaitImageFree(name), l.releaseDisk(ctx, spec)}
+	errs := []error{aborted, held.release(), l.awaitImageFree(name), l.releaseDisk(ctx, spec)}
 	if group.exists() {
 		errs = append(errs, group.remove())
 	}
@@ -123,9 +123,8 @@ func (l *Lab) clearHost(ctx context.Context, s *state, name string) error {
 // awaitImageFree waits until the kernel has unmounted the host's image and freed its loop device, which it does some time
 // after the last process of the mount namespace.
 func (l *Lab) awaitImageFree(name string) error {
-	path := l.dir.image(name)
-	if !await(detachLimit, func() bool { return !fileAttached(path) }) {
-		return fmt.Errorf("its image %s is still attached to a loop device after %v", path, detachLimit)
+	if !await(detachLimit, func() bool { return !l.imageAttached(name) }) {
+		return fmt.Errorf("its image %s is still attached to a loop device after %v", l.dir.image(name), detachLimit)
 	}
 	return nil
 }

@@ -315,11 +315,11 @@ func DownAt(base, name string) error {
 // neither the lab's processes nor a readable state, and can be repeated.
 func (l *Lab) Down() error {
 	held := holdingsOf(l.group)
-	held.abortFuse()
+	aborted := held.abortFuse()
 	if err := l.group.kill(deathLimit); err != nil {
-		return fmt.Errorf("lab %s down: %w", l.name, err)
+		return fmt.Errorf("lab %s down: %w", l.name, errors.Join(aborted, err))
 	}
-	errs := []error{held.release(), l.awaitFilesFree()}
+	errs := []error{aborted, held.release(), l.awaitImagesFree()}
 	if l.group.exists() {
 		errs = append(errs, l.group.remove())
 	}
@@ -333,13 +333,12 @@ func (l *Lab) Down() error {
 	return nil
 }
 
-// awaitFilesFree waits until no loop device serves a file of the lab.
-func (l *Lab) awaitFilesFree() error {
-	files, _ := filepath.Glob(filepath.Join(string(l.dir), "hosts", "*", "*.img")) // the pattern is valid
-	for _, f := range files {
-		if !await(detachLimit, func() bool { return !fileAttached(f) }) {
-			return fmt.Errorf("%s is still attached to a loop device after %v", f, detachLimit)
-		}
+// awaitImagesFree waits until no loop device serves an image of the lab; the directory tells which there are.
+func (l *Lab) awaitImagesFree() error {
+	hosts, _ := os.ReadDir(filepath.Join(string(l.dir), "hosts")) // none: nothing to wait for
+	var errs []error
+	for _, h := range hosts {
+		errs = append(errs, l.awaitImageFree(h.Name()))
 	}
-	return nil
+	return errors.Join(errs...)
 }

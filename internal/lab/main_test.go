@@ -7,7 +7,12 @@ import (
 	"testing"
 
 	"holdfast/internal/lab"
+	"holdfast/internal/lab/labdisk"
 )
+
+// volumeEnv makes the test binary, run inside a host, serve a file of that path over FUSE and a loop device, as a replicated
+// volume's process does.
+const volumeEnv = "HOLDFAST_TEST_VOLUME"
 
 // upEnv makes the test binary a program that brings up the lab of that name and then waits to be killed.
 const upEnv = "HOLDFAST_TEST_LAB_UP"
@@ -20,7 +25,28 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(upEnv); name != "" {
 		upAndWait(name)
 	}
+	if path := os.Getenv(volumeEnv); path != "" {
+		serveVolume(path)
+	}
 	os.Exit(m.Run())
+}
+
+func serveVolume(path string) {
+	disk, err := labdisk.Open(labdisk.Config{Name: "volume", Path: path, Size: 64 << 20})
+	if err == nil {
+		err = disk.PowerOn()
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	dev, err := disk.Device()
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println(dev.Path)
+	select {}
 }
 
 func upAndWait(name string) {
