@@ -196,6 +196,11 @@ func (m *Machine) primaryView() {
 		m.fail(fmt.Sprintf("the cluster's log has %q as Primary in epoch %d", m.view.Primary, m.view.Epoch), true)
 		return
 	}
+	if m.movedOn() {
+		m.remove("it was lost while the volume was taken into the cluster's log")
+		m.newGen = m.uuids.Current &^ 1
+		return
+	}
 	if !m.selfInU() {
 		m.fail("the cluster's log no longer has this disk in U", true)
 		return
@@ -218,6 +223,14 @@ func (m *Machine) primaryView() {
 		m.frozen = ""
 		m.do(PathRelease)
 	}
+}
+
+// movedOn: the log took the volume in as it was before this Primary lost its peer, and went on under DRBD's rules. Its disk
+// has all of U's writes and more; the peer leaves U before anything else is acknowledged.
+func (m *Machine) movedOn() bool {
+	r, ok := m.entry(m.set.Node)
+	return ok && m.peerInU() && parse(r.DeviceUUID) == m.device && r.PrevGeneration == "" &&
+		m.uuids.Bitmap != 0 && generation.Same(m.uuids.Bitmap, parse(r.Generation))
 }
 
 func (m *Machine) exchanging() bool { return m.conn == wire.WFBitMapS }

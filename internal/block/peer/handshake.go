@@ -157,7 +157,7 @@ func (m *Machine) adjustPath() {
 	case usable && m.path != pathUp:
 		m.pathUp()
 	case !usable && m.path == pathUp && m.conn == wire.Connected:
-		m.goOnAlone(wire.Connected)
+		m.goOnAlone()
 	}
 }
 

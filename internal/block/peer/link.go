@@ -90,7 +90,7 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 		m.suspend(why, silent)
 		return
 	}
-	m.goOnAlone(was)
+	m.goOnAlone()
 }
 
 // unlink sets the states of a volume without a connection.
@@ -131,10 +131,11 @@ func (m *Machine) suspend(why string, silent bool) {
 
 // goOnAlone drops the peer under DRBD's rules: what it may lack is out of sync, and a Primary begins a new generation.
 // Within a cluster the generations are the log's.
-func (m *Machine) goOnAlone(was wire.Conn) {
+func (m *Machine) goOnAlone() {
+	had := m.path != pathGone
 	m.path = pathGone
 	m.do(PathHold, PathGone)
-	if m.primary() && !m.adopted() && was >= wire.Connected && m.uuids.NeedsNewCurrent() && m.disk == generation.UpToDate {
+	if m.primary() && !m.adopted() && had && m.uuids.NeedsNewCurrent() && m.disk == generation.UpToDate {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
 		m.log("new current UUID " + m.uuids.String())
 	}

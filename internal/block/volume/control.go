@@ -11,6 +11,8 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block"
+	"holdfast/internal/block/generation"
+	"holdfast/internal/block/wire"
 )
 
 // control is the socket the daemon talks to. One daemon at a time: a newer connection replaces the older.
@@ -248,6 +250,9 @@ func (e *engine) status() *api.VolumeStatus {
 	st := &api.VolumeStatus{Resource: e.cfg.Resource.Name, Minor: e.volume.Minor, Device: e.volume.Path(), PID: os.Getpid(),
 		Protocol: e.cfg.Resource.Protocol(), InUse: e.inUse}
 	e.machine.FillStatus(st)
+	if e.conn.closing { // what it said of the peer no longer counts
+		st.Conn, st.PeerRole, st.PeerDisk = wire.TearDown.String(), wire.RoleUnknown.String(), generation.DUnknown.String()
+	}
 	if e.front != nil {
 		st.Kernel = e.front.DevicePath()
 	}

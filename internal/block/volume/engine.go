@@ -233,7 +233,7 @@ func (e *engine) tick() {
 	e.pumpTarget()
 	e.writeBack()
 	e.refreshInUse()
-	if e.sync.progress != nil && e.now().Sub(e.statusAt) >= block.StatusEvery {
+	if e.now().Sub(e.statusAt) >= block.StatusEvery {
 		e.statusDue = true
 	}
 }

@@ -242,7 +242,7 @@ func (n *node) do(d api.VolumeDo) api.VolumeReply {
 	case r := <-ch:
 		return r
 	case <-time.After(patience):
-		n.t.Fatalf("%s: no answer to %s; status %+v", n.name, d.Verb, n.status)
+		n.t.Fatalf("%s: no answer to %s; status %+v", n.name, d.Verb, n.last())
 	}
 	panic("unreachable")
 }
@@ -308,7 +308,7 @@ func (n *node) wait(r *io) error {
 	case <-r.done:
 		return r.err
 	case <-time.After(patience):
-		n.t.Fatalf("%s: request at %d not answered; status %+v", n.name, r.Offset, n.status)
+		n.t.Fatalf("%s: request at %d not answered; status %+v", n.name, r.Offset, n.last())
 	}
 	return nil
 }
@@ -374,3 +374,8 @@ func (p *pair) synced() {
 	p.b.untilState("Connected", "UpToDate", "UpToDate")
 }
 
+func (n *node) last() *api.VolumeStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status
+}
