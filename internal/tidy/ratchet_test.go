@@ -1,7 +1,15 @@
 package tidy
 
 // longFunctions tolerates functions longer than functionLines, as `path name`, at their present length.
-var longFunctions = map[string]int{}
+var longFunctions = map[string]int{
+	"internal/cluster/liveness/liveness_test.go TestPeers": 72,
+}
 
 // longFiles tolerates files longer than fileLines at their present length.
-var longFiles = map[string]int{}
+var longFiles = map[string]int{
+	"internal/block/replica/link.go":              536,
+	"internal/block/volume/link.go":               515,
+	"internal/cluster/controller/cluster_test.go": 600,
+	"internal/cluster/executor/executor_test.go":  560,
+	"internal/cluster/scheduler/update.go":        510,
+}
