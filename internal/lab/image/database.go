@@ -48,6 +48,8 @@ chown mysql:mysql ` + databaseDir + `
 if [ ! -d ` + databaseDir + `/mysql ]; then
 	mariadb-install-db --user=mysql --skip-test-db --datadir=` + databaseDir + ` >/dev/null
 fi
+# mysql_secure_installation reads no /etc/my.cnf and looks where Debian's client was built to look.
+ln -sfn ` + databaseSocket + ` /run/mysqld/mysqld.sock
 exec /usr/bin/mysqld_safe --defaults-file=/etc/my.cnf
 `
 

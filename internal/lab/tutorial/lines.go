@@ -32,10 +32,30 @@ func Everything() []Step {
 	return all
 }
 
-// Volumes is the tutorial's DRBD chapter.
+// resFile is /etc/drbd.d/mysqlr0.res as the tutorial has it.
+const resFile = `resource mysqlr0 {
+protocol C;
+        on lqi1ecmy01 {
+                device /dev/drbd1;
+                disk /dev/sdc;
+                address 10.0.1.4:7788;
+                meta-disk internal;
+        }
+        on lqi1ecmy02 {
+                device /dev/drbd1;
+                disk /dev/sdc;
+                address 10.0.1.5:7788;
+                meta-disk internal;
+        }
+}
+`
+
+// Volumes is the tutorial's DRBD chapter. Its `vi` is a cat here.
 func Volumes() []Step {
 	return []Step{
-		{Host: DB1, Line: "drbdadm create-md mysqlr0", Want: []string{"New drbd meta data block successfully created"}, Note: "DRBD: metadata on both hosts"},
+		{Host: DB1, Line: "cat > /etc/drbd.d/mysqlr0.res", Stdin: resFile, Silent: true, Note: "DRBD: the resource on both hosts"},
+		{Host: DB2, Line: "cat > /etc/drbd.d/mysqlr0.res", Stdin: resFile, Silent: true},
+		{Host: DB1, Line: "drbdadm create-md mysqlr0", Want: []string{"New drbd meta data block successfully created"}, Note: "metadata on both hosts"},
 		{Host: DB2, Line: "drbdadm create-md mysqlr0", Want: []string{"New drbd meta data block successfully created"}},
 		{Host: DB1, Line: "systemctl start drbd", Note: "start it on both"},
 		{Host: DB2, Line: "systemctl start drbd"},
@@ -75,6 +95,7 @@ func Database() []Step {
 		{Host: DB1, Line: "umount /var/lib/mysql/", Silent: true},
 		{Host: DB1, Line: "drbdadm secondary mysqlr0", Silent: true},
 		{Host: DB2, Line: "drbdadm primary mysqlr0", Silent: true},
+		{Host: DB2, Line: "install -d -o mysql -g mysql /var/lib/mysql", Silent: true, Ours: true}, // the package's doing
 		{Host: DB2, Line: "mount /dev/drbd1 /var/lib/mysql", Silent: true},
 		{Host: DB2, Line: "service mariadb start"},
 		{Host: DB2, Line: "mysql -u root -p", Stdin: createDatabase},

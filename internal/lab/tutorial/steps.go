@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,6 +34,12 @@ type Runner interface {
 	Run(ctx context.Context, host, line, stdin string) (output string, code int, err error)
 }
 
+// stepLimit bounds one line; showLines is how much of a long output is shown from either end.
+const (
+	stepLimit = 90 * time.Second
+	showLines = 12
+)
+
 // repeatEvery is the pause between two tries of a step with Until.
 const repeatEvery = 200 * time.Millisecond
 
@@ -41,17 +48,27 @@ const repeatEvery = 200 * time.Millisecond
 func Replay(ctx context.Context, r Runner, steps []Step, show io.Writer) error {
 	for _, s := range steps {
 		s.announce(show)
-		out, err := s.run(ctx, r)
-		for _, line := range strings.Split(strings.TrimRight(out, "\n"), "\n") {
-			if line != "" {
-				fmt.Fprintf(show, "    %s\n", line)
-			}
-		}
+		attempt, cancel := context.WithTimeout(ctx, stepLimit+s.Until)
+		out, err := s.run(attempt, r)
+		cancel()
+		printed(show, out)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printed shows what a line printed; of much, the beginning and the end.
+func printed(w io.Writer, out string) {
+	lines := strings.FieldsFunc(out, func(r rune) bool { return r == '\n' })
+	if len(lines) > 2*showLines {
+		left := fmt.Sprintf("... %d more lines ...", len(lines)-2*showLines)
+		lines = slices.Concat(lines[:showLines], []string{left}, lines[len(lines)-showLines:])
+	}
+	for _, line := range lines {
+		fmt.Fprintf(w, "    %s\n", strings.TrimRight(line, " \r"))
+	}
 }
 
 func (s Step) announce(w io.Writer) {
