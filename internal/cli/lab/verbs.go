@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/lab"
+	"holdfast/internal/lab/demo"
 )
 
 // onHosts is a verb about one or several hosts of the open lab.
@@ -149,6 +150,23 @@ func diskCommand(o *options) *cobra.Command {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
 		},
 	}
+}
+
+func demoCommand(o *options) *cobra.Command {
+	var config demo.Config
+	cmd := &cobra.Command{
+		Use: "demo", Short: "The tutorial's system and its failover tests, in a lab of its own", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("name") {
+				config.Name = o.name
+			}
+			config.Out = cmd.OutOrStdout()
+			return demo.Run(cmd.Context(), config)
+		},
+	}
+	cmd.Flags().StringVar(&config.Report, "report", "", "write the result table as JSON to this file too")
+	cmd.Flags().BoolVar(&config.Keep, "keep", false, "leave the lab running at the end")
+	return cmd
 }
 
 func logsCommand(o *options) *cobra.Command {
