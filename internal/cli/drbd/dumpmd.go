@@ -61,7 +61,7 @@ func dumpText(l metadata.Layout, sb *metadata.Superblock, bits *metadata.Bitmap)
 
 // dumpBitmap writes the words of all pages, four in a line, longer repetitions as a count.
 func dumpBitmap(b *strings.Builder, bits *metadata.Bitmap) {
-	const perLine, perWord = 4, 64 * 4 // KiB of data
+	const perLine, perMark, perWord = 4, 32, 64 * 4 // words, words, KiB of data
 	total := bits.Pages() * metadata.BlockSize / 8
 	word := func(i int) uint64 {
 		if i < bits.Words() {
@@ -70,7 +70,7 @@ func dumpBitmap(b *strings.Builder, bits *metadata.Bitmap) {
 		return 0
 	}
 	for i := 0; i < total; {
-		if i%(metadata.BlockSize/8) == 0 {
+		if i%perMark == 0 {
 			fmt.Fprintf(b, "   # at %dkB\n", i*perWord)
 		}
 		same := 1

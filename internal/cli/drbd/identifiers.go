@@ -90,17 +90,20 @@ func summary(sb *metadata.Superblock) string {
 	if sb.Flags&metadata.PrimaryInd != 0 {
 		words = "Primary"
 	}
+	if sb.Flags&metadata.CrashedPrimary != 0 {
+		words = "crashed " + words
+	}
 	if sb.Flags&metadata.ConnectedInd != 0 {
 		words += ", Connected"
 	} else {
 		words += ", StandAlone"
 	}
 	words += ", " + diskWord(sb)
+	if sb.Flags&metadata.FullSync != 0 {
+		words += ", need full sync"
+	}
 	if sb.Flags&metadata.PeerOutdated != 0 {
 		words += ", peer Outdated"
-	}
-	if sb.Flags&metadata.CrashedPrimary != 0 {
-		words += ", CRASHED Primary"
 	}
 	state := "clean"
 	if sb.Unclean {
@@ -108,10 +111,7 @@ func summary(sb *metadata.Superblock) string {
 	}
 	size := "zero size device -- never seen peer yet?"
 	if n := sb.LastAgreedSize; n > 0 {
-		size = fmt.Sprintf("last agreed size: %s (%d sectors)", roundSize(n), n)
-		if sb.PeerMaxBIO > 0 {
-			size += fmt.Sprintf("\nlast agreed max bio size: %d Byte", sb.PeerMaxBIO)
-		}
+		size = fmt.Sprintf("last agreed size: %s (%d sectors)\nlast agreed max bio size: %d Byte", roundSize(n), n, sb.PeerMaxBIO)
 	}
 	return fmt.Sprintf("flags: %s\nmeta-data: %s\n%s\n", words, state, size)
 }

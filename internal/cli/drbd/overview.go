@@ -58,10 +58,9 @@ func overviewText(all []api.VolumeStatus, mounts string, measure func(dir string
 			fmt.Fprintf(w, "%3d:%s/0\t%s\n", v.Minor, v.Resource, unconfigured)
 			continue
 		}
-		where := mounted(v, mounts)
-		if where != "" {
-			dir, _, _ := strings.Cut(where, " ")
-			where += " " + measure(dir)
+		where := ""
+		if dir, fs := mounted(v, mounts); dir != "" {
+			where = dir + " " + fs + " " + measure(dir)
 		}
 		fmt.Fprintf(w, "%3d:%s/0\t%s\t%s\t%s\t%s %s\t%s\n", v.Minor, v.Resource, v.Conn, role(v), dstate(v), protocol(v), flags(v), where)
 		if v.Resync != nil && moving(v.Conn) {
@@ -82,16 +81,16 @@ func overviewText(all []api.VolumeStatus, mounts string, measure func(dir string
 	return out.String()
 }
 
-// mounted finds where a volume is mounted, under any of its names: "DIR FSTYPE".
-func mounted(v api.VolumeStatus, mounts string) string {
+// mounted finds where a volume is mounted, under any of its names, and the type of the filesystem.
+func mounted(v api.VolumeStatus, mounts string) (dir, fs string) {
 	for _, line := range strings.Split(mounts, "\n") {
 		f := strings.Fields(line)
 		if len(f) < 3 || f[0] != v.Device && f[0] != v.Kernel || f[0] == "" {
 			continue
 		}
-		return strings.NewReplacer(`\040`, " ", `\011`, "\t").Replace(f[1]) + " " + f[2]
+		return strings.NewReplacer(`\040`, " ", `\011`, "\t").Replace(f[1]), f[2]
 	}
-	return ""
+	return "", ""
 }
 
 // usage is size, used, free and percent of a filesystem, as df -h prints them.
