@@ -1,6 +1,7 @@
 package liveness
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -200,73 +201,76 @@ func TestLeaderOutlastsHolder(t *testing.T) {
 	}
 }
 
-func TestPeers(t *testing.T) {
-	type heard struct {
-		at   time.Duration
-		link int
-		us   bool
+// heard is a beat that came from b.
+type heard struct {
+	at   time.Duration
+	link int
+	us   bool // b says that it hears us
+}
+
+// beats come every 100 ms, from the first to before the last.
+func beats(first, last time.Duration, link int, us bool) []heard {
+	var out []heard
+	for d := first; d < last; d += 100 * ms {
+		out = append(out, heard{d, link, us})
 	}
-	regular := func(from, to time.Duration, link int, us bool) []heard {
-		var out []heard
-		for d := from; d < to; d += 100 * ms {
-			out = append(out, heard{d, link, us})
-		}
-		return out
-	}
-	join := func(lists ...[]heard) []heard {
-		var out []heard
-		for d := time.Duration(0); d < 10*time.Second; d += 100 * ms {
-			for _, l := range lists {
-				for _, h := range l {
-					if h.at == d {
-						out = append(out, h)
-					}
-				}
+	return out
+}
+
+func inOrder(lists ...[]heard) []heard {
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b heard) int { return int(a.at - b.at) })
+	return all
+}
+
+// listen plays the beats to an account for 3 s and returns its events.
+func listen(t *testing.T, beats []heard) []Event {
+	t.Helper()
+	p := NewPeers("a", token)
+	p.Expect([]string{"a", "b"}, at(0))
+	var got []Event
+	for now := time.Duration(0); now < 3*time.Second; now += 50 * ms {
+		for ; len(beats) > 0 && beats[0].at <= now; beats = beats[1:] {
+			beat := Beat{}
+			if beats[0].us {
+				beat.Hears = []string{"a"}
 			}
+			p.Heard("b", beats[0].link, beat, at(now))
 		}
-		return out
+		events, paused := p.Tick(at(now))
+		if paused != 0 {
+			t.Fatalf("paused for %s", paused)
+		}
+		got = append(got, events...)
 	}
+	return got
+}
+
+func TestPeers(t *testing.T) {
 	event := func(kind EventKind, link int, since time.Duration) Event {
 		return Event{Kind: kind, Node: "b", Link: link, Since: at(since)}
 	}
+	const s = time.Second
 	tests := []struct {
 		name  string
 		beats []heard
 		want  []Event
 	}{
-		{"regular", regular(0, 3*time.Second, 0, true), nil},
+		{"regular", beats(0, 3*s, 0, true), nil},
 		{"never", nil, []Event{event(Suspect, 0, 0)}},
-		{"silent from 1 s, back at 2.5 s", join(regular(0, time.Second, 0, true), regular(2500*ms, 3*time.Second, 0, true)),
+		{"silent from 1 s, back at 2.5 s", inOrder(beats(0, s, 0, true), beats(2500*ms, 3*s, 0, true)),
 			[]Event{event(Suspect, 0, 900*ms), event(Alive, 0, 2500*ms), event(LinkUp, 0, 2500*ms)}},
-		{"one of two links", join(regular(0, 3*time.Second, 0, true), regular(0, time.Second, 1, true)),
+		{"one of two links", inOrder(beats(0, 3*s, 0, true), beats(0, s, 1, true)),
 			[]Event{event(LinkDown, 1, 900*ms)}},
-		{"it stops hearing us", join(regular(0, time.Second, 0, true), regular(time.Second, 3*time.Second, 0, false)),
+		{"it stops hearing us", inOrder(beats(0, s, 0, true), beats(s, 3*s, 0, false)),
 			[]Event{event(OneWay, 0, 900*ms)}},
-		{"it never heard us, so far", regular(0, 3*time.Second, 0, false), nil},
-		{"it hears us again", join(regular(0, 500*ms, 0, true), regular(500*ms, 2*time.Second, 0, false), regular(2*time.Second, 3*time.Second, 0, true)),
-			[]Event{event(OneWay, 0, 400*ms), event(BothWays, 0, 2*time.Second)}},
+		{"it never heard us, so far", beats(0, 3*s, 0, false), nil},
+		{"it hears us again", inOrder(beats(0, 500*ms, 0, true), beats(500*ms, 2*s, 0, false), beats(2*s, 3*s, 0, true)),
+			[]Event{event(OneWay, 0, 400*ms), event(BothWays, 0, 2*s)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := NewPeers("a", token)
-			p.Expect([]string{"a", "b"}, at(0))
-			var got []Event
-			next := 0
-			for now := time.Duration(0); now < 3*time.Second; now += 50 * ms {
-				for ; next < len(tt.beats) && tt.beats[next].at <= now; next++ {
-					beat := Beat{}
-					if tt.beats[next].us {
-						beat.Hears = []string{"a"}
-					}
-					p.Heard("b", tt.beats[next].link, beat, at(now))
-				}
-				events, paused := p.Tick(at(now))
-				if paused != 0 {
-					t.Fatalf("paused for %s", paused)
-				}
-				got = append(got, events...)
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, listen(t, tt.beats)); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
 		})
