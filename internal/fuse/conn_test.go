@@ -111,10 +111,11 @@ func TestMountedFile(t *testing.T) {
 	if err != nil || info.Size() != f.Size() || !info.Mode().IsRegular() {
 		t.Fatalf("stat: %+v, %v", info, err)
 	}
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := os.NewFile(uintptr(fd), path)
 	defer file.Close()
 	checkContent(t, f, file)
 	if err := file.Truncate(512); !errors.Is(err, os.ErrPermission) {

@@ -6,6 +6,10 @@
 // The protocol's facts (opcodes, structures, flags) are those of the kernel's public header linux/fuse.h, version 7.x,
 // little- or big-endian as the machine is. A mount can be made without a mount point (see Mount), and a connection can
 // be carried on by another process that holds its descriptor (see Adopt).
+//
+// A process that serves a file must not open that file with os.OpenFile: the runtime adds what it opens to its poller,
+// which asks the file system whether the file can be polled, and while the question waits for an answer the poller, and
+// with it every thread that should answer, stands still. Conn.OpenFile and unix.Open do not ask.
 package fuse
 
 import "time"
