@@ -162,7 +162,7 @@ const (
 	MaxOutbox = 4096
 	// ReportRetryMin and ReportRetryMax bound the pause between two attempts to deliver a result.
 	ReportRetryMin = 50 * time.Millisecond
-	ReportRetryMax = 1 * time.Second
+	ReportRetryMax = 250 * time.Millisecond
 	// MaxFinishedKeys are the operations remembered by key, so that one asked for twice runs once.
 	MaxFinishedKeys = 256
 	// DeathCheckGap is the least time between two monitors caused by the death of a resource's processes.

@@ -57,6 +57,8 @@ type testHost struct {
 	hold    map[string]chan struct{}
 	calls   []string
 	left    bool
+	// lost is called, once, in place of telling the executor that a report of a failure was taken.
+	lost func()
 }
 
 const patience = 20 * time.Second
@@ -131,6 +133,9 @@ func (h *testHost) join() {
 }
 
 func (c *testCluster) end() {
+	if dir := os.Getenv("CONTROLLER_TEST_LOGS"); dir != "" {
+		_ = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(c.t.Name(), "/", "_")+".xml"), c.view().CIB.Bytes(), 0o644)
+	}
 	for _, n := range c.names {
 		h := c.hosts[n]
 		h.mu.Lock()
@@ -300,7 +305,18 @@ func (h *testHost) report(ctx context.Context, r executor.Report) error {
 	if to == nil || to.isDown() || h.isDown() {
 		return errUnreachable
 	}
-	return to.ctl.Report(ctx, r)
+	err := to.ctl.Report(ctx, r)
+	h.mu.Lock()
+	lost := h.lost
+	if err == nil && failed(&r) && lost != nil {
+		h.lost = nil
+		err = errUnreachable
+	}
+	h.mu.Unlock()
+	if err == errUnreachable && lost != nil {
+		lost()
+	}
+	return err
 }
 
 // kill cuts a host's power: nothing of it is reachable, what it ran is gone.
@@ -418,6 +434,9 @@ func (h *testHost) volume(op agent.Operation) agent.Result {
 		h.set(op.Resource, "Unpromoted")
 		h.score(op.Resource, "10000")
 	case "stop":
+		if h.inUse() {
+			return agent.Result{Code: agent.ErrGeneric, ExitReason: "the device is in use"}
+		}
 		h.score(op.Resource, "")
 		h.set(op.Resource, "")
 	case "promote":
@@ -454,11 +473,17 @@ func (h *testHost) promote(op agent.Operation) agent.Result {
 	return agent.Result{}
 }
 
+// inUse tells whether the volume is mounted: then the kernel lets nobody take it away.
+func (h *testHost) inUse() bool { return h.get("drbd_fs") != "" }
+
 func (h *testHost) demote(op agent.Operation) agent.Result {
 	name := op.Params["drbd_resource"]
 	view := h.c.view()
 	if h.get(op.Resource) != "Promoted" {
 		return agent.Result{}
+	}
+	if h.inUse() {
+		return agent.Result{Code: agent.ErrGeneric, ExitReason: "the device is in use"}
 	}
 	h.set(op.Resource, "Unpromoted")
 	r := h.c.apply(&state.VolumeDemote{Name: name, Node: h.name, Session: view.Leases[h.name].Session, Epoch: view.Volumes[name].Epoch})
@@ -472,7 +497,7 @@ func (h *testHost) demote(op agent.Operation) agent.Result {
 
 func (c *testCluster) push(config string) {
 	c.t.Helper()
-	doc, err := cib.Parse([]byte(`<cib><configuration>` + config + `</configuration></cib>`))
+	doc, err := cib.Parse([]byte(`<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" admin_epoch="0" epoch="0" num_updates="0"><configuration>` + config + `</configuration></cib>`))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -208,12 +208,15 @@ func TestAStopThatFailsBlocks(t *testing.T) {
 	c, active, standby := startTutorial(t)
 	c.hosts[active].failing("drbd_fs stop", agent.ErrGeneric)
 	c.push(strings.Replace(tutorial, `<nodes/>`, `<nodes><node id="`+nodeID(c, active)+`" uname="`+active+`"><instance_attributes id="ia"><nvpair id="ia1" name="standby" value="on"/></instance_attributes></node></nodes>`, 1))
-	c.until("the failed stop", func() bool {
-		return c.view().CIB.TransientAttribute(active, "fail-count-drbd_fs#stop_0") == "INFINITY"
-	})
-	c.settled()
-	if c.hosts[standby].get("drbd_fs") != "" || c.hosts[active].get("drbd_ha") != "Promoted" {
+	for _, failure := range []string{"drbd_fs#stop_0", "drbd_ha#stop_0"} {
+		c.until("the failed stop "+failure, func() bool { return c.view().CIB.TransientAttribute(active, "fail-count-"+failure) == "INFINITY" })
+	}
+	stops := c.hosts[active].called("drbd_fs stop")
+	if c.hosts[standby].get("drbd_fs") != "" || c.hosts[active].get("drbd_ha") != "Promoted" || c.hosts[standby].get("drbd_ha") == "Promoted" {
 		t.Errorf("something was moved although the stop failed\n%s", c.describe())
+	}
+	if stops != 1 {
+		t.Errorf("the failed stop was tried %d times", stops)
 	}
 }
 
@@ -296,7 +299,7 @@ func TestLeadershipGoesRound(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(7 * time.Millisecond):
+			case <-time.After(time.Duration(5+3*i) * time.Millisecond): // longer terms each time, so that it ends
 			}
 		}
 	}()
@@ -346,21 +349,23 @@ func TestReportsOfAnOldSessionAreDropped(t *testing.T) {
 	}
 }
 
-// A failure that is delivered twice, to two leaders, counts once.
+// The leader dies after it has recorded a failure and before it could say so: the next one gets the same report, and
+// counts it no second time.
 func TestAFailureCountsOnce(t *testing.T) {
 	c, active, standby := startTutorial(t)
-	session := c.view().Leases[active].Session
-	r := executor.Report{Seq: 1 << 40, Node: active, Session: session, Key: "1:1:0:x", CallID: 999, Resource: "mysql_svc",
-		Spec: agent.Spec{Class: "ocf", Provider: "heartbeat", Type: "mysql"}, Task: "monitor", Interval: 20 * time.Millisecond,
-		Code: agent.NotRunning, Repeat: true, Changed: time.Now()}
-	if err := c.hosts["web1"].ctl.Report(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	c.elect(standby)
-	c.until("the second leader", func() bool { return c.hosts[standby].ctl.Report(t.Context(), r) == nil })
+	h := c.hosts[active]
+	h.mu.Lock()
+	h.lost = func() { c.elect(standby) }
+	h.mu.Unlock()
+	h.set("mysql_svc", "")
+	c.until("the second leader", func() bool { return c.hosts[standby].ctl.Decision() != nil })
 	c.settled()
+	c.serves(active)
 	if v := c.view().CIB.TransientAttribute(active, "fail-count-mysql_svc#monitor_20"); v != "1" {
 		t.Errorf("fail count %q", v)
+	}
+	if n := h.called("mysql_svc start"); n != 2 {
+		t.Errorf("started %d times", n)
 	}
 }
 
@@ -378,10 +383,15 @@ func TestDisableDeletesAndCancels(t *testing.T) {
 			}
 		}
 	}
-	// Removing it from the configuration deletes its history.
+}
+
+// What is taken out of the configuration is stopped, and its history deleted.
+func TestARemovedResourceIsForgotten(t *testing.T) {
+	c, active, _ := startTutorial(t)
 	without := tutorial[:strings.Index(tutorial, `<primitive id="mysql_svc"`)] + `</resources><constraints>` +
 		tutorial[strings.Index(tutorial, `<rsc_colocation id="c1"`):strings.Index(tutorial, `<rsc_colocation id="c2"`)] + `</constraints>`
 	c.push(without)
+	c.runs(active, "drbd_fs=Started", "drbd_ha=Promoted")
 	c.until("its history to be deleted", func() bool { return !strings.Contains(string(c.view().CIB.Status().Bytes()), `id="mysql_svc"`) })
 	c.settled()
 }

@@ -167,11 +167,20 @@ func (e *Executor) under(key string) bool {
 func (e *Executor) Active(term uint64) Activity {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.table.Term = max(e.table.Term, term)
+	if term > e.table.Term {
+		e.table.Term = term
+		e.poke() // there is somebody to take results
+	}
 	a := Activity{Node: e.cfg.Node, Session: e.table.Session, Unsent: len(e.table.Outbox)}
 	for _, j := range e.table.Jobs {
 		a.Under = append(a.Under, e.describe(j))
 	}
+	for _, r := range e.table.Outbox {
+		if !r.Repeat {
+			a.Under = append(a.Under, Under{Key: r.Key, Resource: r.Resource, Task: r.Task, Interval: r.Interval, CallID: r.CallID})
+		}
+	}
+	slices.SortStableFunc(a.Under, func(x, y Under) int { return cmp.Compare(x.CallID, y.CallID) })
 	for _, j := range e.table.Recurring {
 		a.Recurring = append(a.Recurring, e.describe(j))
 	}

@@ -57,6 +57,7 @@ func (e *Executor) nap(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-e.outbox: // a new leader has asked, or there is more
 	case <-e.ctx.Done():
 	}
 }

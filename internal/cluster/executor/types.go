@@ -73,7 +73,7 @@ type Report struct {
 	Repeat bool `json:"repeat,omitempty"`
 }
 
-// Under tells of an operation that has been asked for and has not ended.
+// Under tells of an operation that has been asked for, and whose result no leader has taken yet.
 type Under struct {
 	Key      string        `json:"key"`
 	Resource string        `json:"resource"`
@@ -82,7 +82,7 @@ type Under struct {
 	CallID   int           `json:"call_id"`
 	// Timeout is the operation's; for a recurring one, of each run.
 	Timeout time.Duration `json:"timeout"`
-	Running bool          `json:"running"` // false: it waits for its turn
+	Running bool          `json:"running"` // false: it waits for its turn, or has ended
 }
 
 // Activity is what an executor is doing.
