@@ -222,6 +222,7 @@ func (m *Machine) TargetDone(e Env) {
 		return
 	}
 	m.uuids = m.uuids.FinishTarget(m.peer.uuids.Set, false)
+	m.peer.uuids.Set.Bitmap = 0
 	m.disk, m.conn, m.crashed = generation.UpToDate, wire.Connected, false
 	m.peer.disk = generation.UpToDate
 	m.do(EndResync, WriteBitmap, Store)
@@ -236,6 +237,7 @@ func (m *Machine) finishSource() {
 		return
 	}
 	m.uuids = m.uuids.FinishSource().WithRole(m.primary())
+	m.peer.uuids.Set = m.uuids // the target has taken ours over
 	m.conn, m.crashed = wire.Connected, false
 	m.peer.disk, m.peer.finished = generation.UpToDate, false
 	m.do(ResyncDurable, EndResync, WriteBitmap, Store)
