@@ -8,6 +8,7 @@ import (
 	"holdfast/internal/cli/pcs/edit"
 	"holdfast/internal/cli/pcs/show"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
 )
 
 // move moves a resource and, once it has moved, removes the constraint that made it, as pcs 0.11 does.
@@ -20,7 +21,7 @@ func (c *call) move() error {
 	if err != nil {
 		return err
 	}
-	from, err := c.present(s.doc, rsc)
+	from, err := c.present(s.doc, s.state, rsc)
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (c *call) move() error {
 }
 
 // present is where a resource (with --promoted, its Promoted instance) is now.
-func (c *call) present(doc *cib.Document, rsc string) ([]string, error) {
+func (c *call) present(doc *cib.Document, state *scheduler.State, rsc string) ([]string, error) {
 	r := doc.Resource(rsc)
 	if r == nil {
 		return nil, fmt.Errorf("bundle/clone/group/resource '%s' does not exist", rsc)
@@ -56,7 +57,7 @@ func (c *call) present(doc *cib.Document, rsc string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("cannot move cloned resource '%s'", rsc)
 	}
-	nodes := show.Running(doc, r, promoted)
+	nodes := show.Running(state, rsc, promoted)
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("it is not possible to move resource '%s' as it is not running at the moment", rsc)
 	}
@@ -81,11 +82,7 @@ func (c *call) constrainMove(rsc, node string, from []string) (id string, err er
 
 func (c *call) moved(rsc, node string, from []string) func(*snapshot) bool {
 	return func(s *snapshot) bool {
-		r := s.doc.Resource(rsc)
-		if r == nil {
-			return false
-		}
-		now := show.Running(s.doc, r, c.args.has("promoted"))
+		now := show.Running(s.state, rsc, c.args.has("promoted"))
 		if node != "" {
 			return slices.Equal(now, []string{node}) && settled(s)
 		}
@@ -98,15 +95,11 @@ func (c *call) sayWhere(rsc string) error {
 	if err != nil {
 		return err
 	}
-	r := s.doc.Resource(rsc)
-	if r == nil {
-		return nil
-	}
 	word := "running"
 	if c.args.has("promoted") {
 		word = "promoted"
 	}
-	nodes := show.Running(s.doc, r, c.args.has("promoted"))
+	nodes := show.Running(s.state, rsc, c.args.has("promoted"))
 	c.out("Resource '%s' is %s on node '%s'", rsc, word, strings.Join(nodes, "', '"))
 	return nil
 }
@@ -154,7 +147,7 @@ func (c *call) ban() error {
 	return c.change(func(e *edit.Editor) error {
 		where := node
 		if where == "" {
-			nodes, err := c.present(e.Doc, rsc)
+			nodes, err := c.present(e.Doc, show.Decide(e.Doc, "", true, c.env.now()).Status, rsc)
 			if err != nil {
 				return err
 			}

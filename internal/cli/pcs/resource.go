@@ -29,7 +29,7 @@ func (c *call) resourceStatus() error {
 			return fmt.Errorf("resource or tag id '%s' not found", n)
 		}
 	}
-	lines := show.Resources(in.Doc, in.Hide, names...)
+	lines := show.Resources(in.State, in.Hide, names...)
 	if len(lines) == 0 {
 		lines = []string{"NO resources configured"}
 		if in.Hide {
@@ -96,8 +96,7 @@ func (c *call) stopFirst(id string) error {
 	if err != nil {
 		return err
 	}
-	r := s.doc.Resource(id)
-	if r == nil || len(show.Running(s.doc, r, false)) == 0 {
+	if len(show.Running(s.state, id, false)) == 0 {
 		return nil
 	}
 	c.out("Attempting to stop: %s...", id)

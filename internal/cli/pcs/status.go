@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/api"
+	"holdfast/internal/cli/pcs/edit"
 	"holdfast/internal/cli/pcs/show"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
 )
 
 // clusterStatus asks the daemon; a host outside any cluster, or one that does not take part, is an error.
@@ -31,6 +33,7 @@ func (c *call) clusterStatus() (api.ClusterStatus, error) {
 type snapshot struct {
 	status api.ClusterStatus
 	doc    *cib.Document
+	state  *scheduler.State
 }
 
 func (c *call) look() (*snapshot, error) {
@@ -42,7 +45,7 @@ func (c *call) look() (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the daemon's CIB: %w", err)
 	}
-	return &snapshot{st, doc}, nil
+	return &snapshot{st, doc, show.Decide(doc, st.DC, st.Quorate, c.env.now()).Status}, nil
 }
 
 // input gathers what a status shows: from the daemon, or from the file of -f alone.
@@ -55,13 +58,18 @@ func (c *call) input() (show.Input, error) {
 		}
 		in.Doc = doc
 		in.Cluster = api.ClusterStatus{ClusterName: doc.Property("cluster-name"), LocalNode: c.env.Hostname}
+		decision := show.Decide(doc, "", true, in.Now)
+		in.State = decision.Status
+		for _, r := range decision.Reasons {
+			in.Cluster.Reasons = append(in.Cluster.Reasons, api.Reason{Resource: r.Resource, Node: r.Node, Text: r.Text})
+		}
 		return in, nil
 	}
 	s, err := c.look()
 	if err != nil {
 		return in, err
 	}
-	in.Cluster, in.Doc, in.Enabled = s.status, s.doc, c.enabled()
+	in.Cluster, in.Doc, in.State, in.Enabled = s.status, s.doc, s.state, c.enabled()
 	var volumes api.VolumesReply
 	if err := c.ask("volume.status", api.VolumeRequest{}, &volumes); err != nil {
 		var refused *api.Error
@@ -113,7 +121,7 @@ func (c *call) statusCluster() error {
 		return err
 	}
 	lines := append([]string{"Cluster Status:"}, indent(show.Summary(in))...)
-	lines = append(append(lines, "  Node List:"), indent(show.NodeList(in.Doc, in.Full))...)
+	lines = append(append(lines, "  Node List:"), indent(show.NodeList(in.State))...)
 	return c.textOrJSON(lines, show.JSON(in))
 }
 
@@ -182,8 +190,8 @@ func (c *call) config() error {
 	}
 	c.out("Cluster Name: %s", doc.Property("cluster-name"))
 	c.out("Nodes:")
-	for _, n := range show.Nodes(doc) {
-		c.out("  %s", n.Name)
+	for _, n := range edit.Nodes(doc) {
+		c.out("  %s", n)
 	}
 	c.out("\nResources:")
 	lines, _ := show.ResourceConfig(doc, nil)

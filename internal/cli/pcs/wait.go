@@ -46,8 +46,5 @@ func settled(s *snapshot) bool {
 
 // runs tells whether a resource is active (want), or nowhere.
 func runs(id string, want bool) func(*snapshot) bool {
-	return func(s *snapshot) bool {
-		r := s.doc.Resource(id)
-		return r != nil && (len(show.Running(s.doc, r, false)) > 0) == want && settled(s)
-	}
+	return func(s *snapshot) bool { return (len(show.Running(s.state, id, false)) > 0) == want && settled(s) }
 }

@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
 )
 
 // Data is a status as JSON; fields are only ever added.
@@ -27,17 +28,31 @@ type Data struct {
 	Warnings    []string           `json:"warnings"`
 }
 
+// Node is a cluster node.
+type Node struct {
+	Name        string `json:"name"`
+	ID          string `json:"id"`
+	Online      bool   `json:"online"`
+	Unclean     bool   `json:"unclean"`
+	Pending     bool   `json:"pending"`
+	Standby     bool   `json:"standby"`
+	Maintenance bool   `json:"maintenance"`
+}
+
 // ResourceData is one primitive.
 type ResourceData struct {
 	ID    string `json:"id"`
 	Agent string `json:"agent"`
 	// Parent is the outermost group or clone around it; empty when it stands alone.
-	Parent    string       `json:"parent,omitempty"`
-	Instances []Placement  `json:"instances"`
-	Reasons   []api.Reason `json:"reasons,omitempty"`
+	Parent    string      `json:"parent,omitempty"`
+	Managed   bool        `json:"managed"`
+	Disabled  bool        `json:"disabled"`
+	Instances []Placement `json:"instances"`
+	// Reasons say why it is not running, or not promoted.
+	Reasons []api.Reason `json:"reasons"`
 }
 
-// Placement is where an instance is active.
+// Placement is where an instance is active, or about to be.
 type Placement struct {
 	Node    string `json:"node"`
 	Role    string `json:"role"`
@@ -49,19 +64,17 @@ type Placement struct {
 // JSON makes the data of a status.
 func JSON(in Input) Data {
 	d := Data{Version: 1, ClusterName: in.Cluster.ClusterName, Now: in.Now.UTC(), DC: in.Cluster.DC, Quorate: in.Cluster.Quorate,
-		CIBVersion: in.Doc.Version().String(), Nodes: notNil(Nodes(in.Doc)), Failures: notNil(Failures(in.Doc)),
-		Reasons: notNil(in.Cluster.Reasons), Volumes: notNil(in.Cluster.Volumes), Local: notNil(in.Volumes),
-		Members: notNil(in.Cluster.Members), Warnings: notNil(Warnings(in)), Resources: []ResourceData{}}
+		CIBVersion: in.Doc.Version().String(), Failures: notNil(Failures(in.State, in.Now.Location())), Reasons: notNil(in.Cluster.Reasons),
+		Volumes: notNil(in.Cluster.Volumes), Local: notNil(in.Volumes), Members: notNil(in.Cluster.Members),
+		Warnings: notNil(Warnings(in)), Nodes: []Node{}, Resources: []ResourceData{}}
 	for i, f := range d.Failures {
 		d.Failures[i] = strings.TrimPrefix(f, "  * ")
 	}
-	for _, top := range in.Doc.Resources().Children {
-		top.Find(func(e *cib.Element) bool {
-			if e.Name == "primitive" {
-				d.Resources = append(d.Resources, resourceData(in, top, e))
-			}
-			return false
-		})
+	for _, n := range in.State.Nodes {
+		d.Nodes = append(d.Nodes, Node{n.Name, n.ID, n.Online, n.Unclean, n.Pending, n.Standby || n.StandbyOnFail, n.Maintenance})
+	}
+	for _, top := range in.State.Resources {
+		d.addResource(in, top)
 	}
 	return d
 }
@@ -73,22 +86,46 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
-func resourceData(in Input, top, e *cib.Element) ResourceData {
-	r := ResourceData{ID: e.ID(), Agent: Agent(e), Instances: []Placement{}}
-	if top != e {
-		r.Parent = top.ID()
-	}
-	for _, p := range Places(in.Doc, e.ID()) {
-		if p.Active() || p.Pending != "" || p.Failed {
-			r.Instances = append(r.Instances, Placement{p.Node, p.Role, p.Failed, p.Blocked, p.Pending})
+// addResource adds the primitives of a top-level resource, all instances of one together.
+func (d *Data) addResource(in Input, top scheduler.ResourceState) {
+	at := map[string]int{}
+	walk([]scheduler.ResourceState{top}, func(r scheduler.ResourceState) {
+		if r.Kind != scheduler.Primitive {
+			return
 		}
+		id := base(r.ID)
+		i, known := at[id]
+		if !known {
+			i = len(d.Resources)
+			at[id] = i
+			d.Resources = append(d.Resources, primitiveData(in, top, r))
+		}
+		for _, node := range r.Nodes {
+			p := Placement{Node: node, Role: r.Role.String(), Failed: r.Failed, Blocked: r.Blocked, Pending: r.Pending}
+			d.Resources[i].Instances = append(d.Resources[i].Instances, p)
+		}
+	})
+}
+
+func primitiveData(in Input, top, r scheduler.ResourceState) ResourceData {
+	out := ResourceData{ID: base(r.ID), Agent: agentOf(r), Managed: r.Managed, Disabled: r.Disabled, Instances: []Placement{}, Reasons: []api.Reason{}}
+	if base(top.ID) != out.ID {
+		out.Parent = top.ID
 	}
 	for _, why := range in.Cluster.Reasons {
-		if base(why.Resource) == e.ID() || why.Resource == top.ID() {
-			r.Reasons = append(r.Reasons, why)
+		if base(why.Resource) == out.ID || why.Resource == top.ID {
+			out.Reasons = append(out.Reasons, why)
 		}
 	}
-	return r
+	return out
+}
+
+// agentOf prints a primitive's agent: ocf:heartbeat:Filesystem.
+func agentOf(r scheduler.ResourceState) string {
+	if r.Provider == "" {
+		return r.Class + ":" + r.Type
+	}
+	return r.Class + ":" + r.Provider + ":" + r.Type
 }
 
 // XML prints a status in the elements of crm_mon --output-as=xml that monitoring reads: summary, nodes, resources.
@@ -99,19 +136,18 @@ func XML(in Input) []string {
 	sum.Append(cib.NewElement("current_dc", "present", word(in.Cluster.DC != ""), "name", in.Cluster.DC, "version", in.Cluster.Version,
 		"with_quorum", word(in.Cluster.Quorate)))
 	sum.Append(cib.NewElement("last_update", "time", in.Now.Format(time.ANSIC)))
-	sum.Append(cib.NewElement("nodes_configured", "number", fmt.Sprint(len(Nodes(in.Doc)))))
+	sum.Append(cib.NewElement("nodes_configured", "number", fmt.Sprint(len(in.State.Nodes))))
 	sum.Append(cib.NewElement("resources_configured", "number", fmt.Sprint(CountInstances(in.Doc))))
 	nodes := root.Append(cib.NewElement("nodes"))
-	for _, n := range Nodes(in.Doc) {
-		nodes.Append(cib.NewElement("node", "name", n.Name, "id", n.ID, "online", word(n.State == "online"), "standby", word(n.Standby),
-			"maintenance", word(n.Maintenance), "pending", word(n.State == "pending"), "unclean", word(n.State == "unclean"),
-			"is_dc", word(n.Name == in.Cluster.DC)))
+	for _, n := range in.State.Nodes {
+		nodes.Append(cib.NewElement("node", "name", n.Name, "id", n.ID, "online", word(n.Online), "standby", word(n.Standby),
+			"standby_onfail", word(n.StandbyOnFail), "maintenance", word(n.Maintenance), "pending", word(n.Pending),
+			"unclean", word(n.Unclean), "shutdown", word(n.ShuttingDown), "is_dc", word(n.Name == in.Cluster.DC),
+			"resources_running", fmt.Sprint(n.Active), "type", "member"))
 	}
 	list := root.Append(cib.NewElement("resources"))
-	for _, r := range in.Doc.Resources().Children {
-		if e := resourceXML(in.Doc, r); e != nil {
-			list.Append(e)
-		}
+	for _, r := range in.State.Resources {
+		list.Append(resourceXML(in, r))
 	}
 	root.Append(cib.NewElement("status", "code", "0", "message", "OK"))
 	return []string{`<?xml version="1.0"?>`, strings.TrimRight(root.String(), "\n")}
@@ -124,39 +160,31 @@ func word(b bool) string {
 	return "false"
 }
 
-func resourceXML(doc *cib.Document, r *cib.Element) *cib.Element {
-	switch r.Name {
-	case "primitive":
-		return primitiveXML(doc, r)
-	case "group", "clone", "master":
-		out := cib.NewElement(strings.Replace(r.Name, "master", "clone", 1), "id", r.ID())
-		if out.Name == "clone" {
-			out.Set("multi_state", word(isPromotable(r)))
-		}
-		for _, m := range r.Children {
-			if e := resourceXML(doc, m); e != nil {
-				out.Append(e)
-			}
-		}
-		return out
+func resourceXML(in Input, r scheduler.ResourceState) *cib.Element {
+	switch r.Kind {
+	case scheduler.Group:
+		out := cib.NewElement("group", "id", r.ID, "number_resources", fmt.Sprint(len(r.Children)))
+		return withChildren(in, out, r)
+	case scheduler.Clone:
+		out := cib.NewElement("clone", "id", r.ID, "multi_state", word(r.Promotable), "unique", word(r.Unique), "managed", word(r.Managed),
+			"disabled", word(r.Disabled))
+		return withChildren(in, out, r)
 	}
-	return nil
+	out := cib.NewElement("resource", "id", r.Name, "resource_agent", agentOf(r), "role", r.Role.String(), "active", word(r.ActiveAny),
+		"orphaned", word(r.Orphan), "blocked", word(r.Blocked), "managed", word(r.Managed), "failed", word(r.Failed),
+		"failure_ignored", word(r.FailureIgnored), "nodes_running_on", fmt.Sprint(len(r.Nodes)))
+	if r.Pending != "" {
+		out.Set("pending", r.Pending)
+	}
+	for _, n := range r.Nodes {
+		out.Append(cib.NewElement("node", "name", n, "id", in.Doc.NodeID(n), "cached", "true"))
+	}
+	return out
 }
 
-func primitiveXML(doc *cib.Document, r *cib.Element) *cib.Element {
-	var active []Place
-	for _, p := range Places(doc, r.ID()) {
-		if p.Active() {
-			active = append(active, p)
-		}
-	}
-	managed, ok := cib.ParseBool(Meta(doc, r, "is-managed"))
-	out := cib.NewElement("resource", "id", r.ID(), "resource_agent", Agent(r), "role", "Stopped", "active", word(len(active) > 0),
-		"managed", word(managed || !ok), "failed", "false", "nodes_running_on", fmt.Sprint(len(active)))
-	for _, p := range active {
-		out.Set("role", p.Role)
-		out.Set("failed", word(p.Failed))
-		out.Append(cib.NewElement("node", "name", p.Node, "id", doc.NodeID(p.Node), "role", p.Role, "cached", "true"))
+func withChildren(in Input, out *cib.Element, r scheduler.ResourceState) *cib.Element {
+	for _, k := range r.Children {
+		out.Append(resourceXML(in, k))
 	}
 	return out
 }

@@ -3,90 +3,81 @@ package show
 import (
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
 )
 
-// Failures prints the failed operations in the nodes' histories, as crm_mon's "Failed Resource Actions".
-func Failures(doc *cib.Document) []string {
+// Failures prints the failed operations in the nodes' histories, as crm_mon's "Failed Resource Actions", with times in zone.
+func Failures(s *scheduler.State, zone *time.Location) []string {
 	var out []string
-	for _, state := range doc.Status().ChildrenNamed("node_state") {
-		for _, rsc := range state.Child("lrm").Child("lrm_resources").ChildrenNamed("lrm_resource") {
-			for _, op := range rsc.ChildrenNamed("lrm_rsc_op") {
-				if !strings.HasSuffix(op.ID(), "_last_failure_0") {
-					continue
-				}
-				out = append(out, "  * "+failure(op, rsc.ID(), state.Get("uname")))
-			}
-		}
+	for _, f := range s.Failures {
+		out = append(out, "  * "+failure(f, zone))
 	}
-	sort.Strings(out)
 	return out
 }
 
-func failure(op *cib.Element, rsc, node string) string {
-	when := ""
-	if sec, err := strconv.ParseInt(op.Get("last-rc-change"), 10, 64); err == nil {
-		when = " at " + time.Unix(sec, 0).Format(time.ANSIC)
+func failure(f scheduler.FailedOp, zone *time.Location) string {
+	text := f.Resource + " " + taskText(f) + " on " + f.Node + " " + outcome(f)
+	if !f.At.IsZero() {
+		text += " at " + f.At.In(zone).Format(time.ANSIC)
 	}
-	text := fmt.Sprintf("%s %s on %s %s", rsc, taskText(op), node, outcome(op)) + when
-	if ms, err := strconv.Atoi(op.Get("exec-time")); err == nil && ms > 0 {
-		text += " after " + (time.Duration(ms) * time.Millisecond).String()
+	if f.Exec > 0 {
+		text += " after " + f.Exec.String()
 	}
-	if why := op.Get("exit-reason"); why != "" {
-		text += ": " + why
+	if f.ExitReason != "" {
+		text += ": " + f.ExitReason
 	}
 	return text
 }
 
-// taskText names an operation for people: probe, 60s-interval monitor, start.
-func taskText(op *cib.Element) string {
-	task, ms := op.Get("operation"), op.Get("interval")
-	n, _ := strconv.Atoi(ms)
+// taskText names an operation for people: probe, 1m-interval monitor, start.
+func taskText(f scheduler.FailedOp) string {
 	switch {
-	case task == "monitor" && n == 0:
+	case f.Task == "monitor" && f.Interval == 0:
 		return "probe"
-	case n > 0:
-		return (time.Duration(n) * time.Millisecond).String() + "-interval " + task
+	case f.Interval > 0:
+		return f.Interval.String() + "-interval " + f.Task
 	}
-	return task
+	return f.Task
 }
 
-func outcome(op *cib.Element) string {
-	switch op.Get("op-status") {
-	case "2":
+// outcome tells how an operation ended; the numbers are the CIB's op-status.
+func outcome(f scheduler.FailedOp) string {
+	switch f.Status {
+	case 2:
 		return "could not be executed (Timed Out)"
-	case "3":
+	case 3:
 		return "could not be executed (Not Supported)"
-	case "4":
+	case 4:
 		return "could not be executed (Error)"
-	case "7":
+	case 7:
 		return "could not be executed (Not installed)"
 	}
-	return "returned '" + RCText(op.Get("rc-code")) + "'"
+	return "returned '" + RCText(f.RC) + "'"
 }
 
 // RCText gives Pacemaker's words for an OCF exit code.
-func RCText(code string) string {
-	words := map[string]string{"0": "ok", "1": "error", "2": "invalid parameter", "3": "unimplemented feature",
-		"4": "insufficient privileges", "5": "not installed", "6": "not configured", "7": "not running", "8": "promoted",
-		"9": "promoted (failed)", "190": "ok (degraded)", "191": "promoted (degraded)"}
+func RCText(code int) string {
+	words := map[int]string{0: "ok", 1: "error", 2: "invalid parameter", 3: "unimplemented feature", 4: "insufficient privileges",
+		5: "not installed", 6: "not configured", 7: "not running", 8: "promoted", 9: "promoted (failed)", 190: "ok (degraded)",
+		191: "promoted (degraded)"}
 	if w, ok := words[code]; ok {
 		return w
 	}
-	return "exit code " + code
+	return fmt.Sprint("exit code ", code)
 }
 
 // FailCounts prints the fail counts as `pcs resource failcount show`: of one resource and node, or all.
 func FailCounts(doc *cib.Document, rsc, node string) []string {
 	totals := map[string]map[string]string{}
-	for _, n := range Nodes(doc) {
-		for name, value := range doc.TransientAttributes(n.Name) {
+	for _, e := range doc.Nodes().ChildrenNamed("node") {
+		n := e.Get("uname")
+		for name, value := range doc.TransientAttributes(n) {
 			who, ok := strings.CutPrefix(name, "fail-count-")
-			if !ok || node != "" && n.Name != node {
+			if !ok || node != "" && n != node {
 				continue
 			}
 			who, _, _ = strings.Cut(who, "#")
@@ -96,27 +87,18 @@ func FailCounts(doc *cib.Document, rsc, node string) []string {
 			if totals[who] == nil {
 				totals[who] = map[string]string{}
 			}
-			totals[who][n.Name] = addScores(totals[who][n.Name], value)
+			totals[who][n] = addScores(totals[who][n], value)
 		}
 	}
 	return failCountLines(totals, rsc, node)
 }
 
 func failCountLines(totals map[string]map[string]string, rsc, node string) []string {
-	var names, out []string
-	for n := range totals {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
+	var out []string
+	for _, n := range sortedKeys(totals) {
 		out = append(out, "Failcounts for resource '"+n+"'")
-		var nodes []string
-		for node := range totals[n] {
-			nodes = append(nodes, node)
-		}
-		sort.Strings(nodes)
-		for _, node := range nodes {
-			out = append(out, "  "+node+": "+totals[n][node])
+		for _, where := range sortedKeys(totals[n]) {
+			out = append(out, "  "+where+": "+totals[n][where])
 		}
 	}
 	if len(out) > 0 {
@@ -130,6 +112,15 @@ func failCountLines(totals map[string]map[string]string, rsc, node string) []str
 		text += " on node '" + node + "'"
 	}
 	return []string{text}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
 }
 
 func addScores(a, b string) string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/cluster/scheduler"
 )
 
 // Quorum prints `pcs quorum status` in the layout of corosync-quorumtool: every voting member has one vote.
@@ -110,18 +111,8 @@ func yesNo(b bool) string {
 // NodesByState prints `pcs status nodes`.
 func NodesByState(in Input) []string {
 	lists := map[string][]string{}
-	for _, n := range Nodes(in.Doc) {
-		key := "Offline"
-		switch {
-		case n.State == "online" && n.Maintenance:
-			key = "Maintenance"
-		case n.State == "online" && n.Standby && busy(in, n.Name):
-			key = "Standby with resource(s) running"
-		case n.State == "online" && n.Standby:
-			key = "Standby"
-		case n.State == "online":
-			key = "Online"
-		}
+	for _, n := range in.State.Nodes {
+		key := nodeKey(n)
 		lists[key] = append(lists[key], n.Name)
 	}
 	out := []string{"Pacemaker Nodes:"}
@@ -137,18 +128,16 @@ func NodesByState(in Input) []string {
 	return out
 }
 
-// busy tells whether anything runs on a node.
-func busy(in Input, node string) bool {
-	for _, r := range in.Doc.Resources().Children {
-		found := false
-		for _, p := range primitivesOf(r) {
-			for _, pl := range Places(in.Doc, p) {
-				found = found || pl.Node == node && pl.Active()
-			}
-		}
-		if found {
-			return true
-		}
+func nodeKey(n scheduler.NodeState) string {
+	switch {
+	case !n.Online:
+		return "Offline"
+	case n.Maintenance:
+		return "Maintenance"
+	case (n.Standby || n.StandbyOnFail) && n.Active > 0:
+		return "Standby with resource(s) running"
+	case n.Standby || n.StandbyOnFail:
+		return "Standby"
 	}
-	return false
+	return "Online"
 }

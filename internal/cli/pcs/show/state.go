@@ -1,95 +1,62 @@
 // Package show prints what pcs and crm_mon print: status, resources, constraints, properties. It is pure: a CIB and the
-// cluster's status in, lines of text out. The layouts are those of Pacemaker 2.1.5 and pcs 0.11, from their output.
+// cluster's status in, lines of text out. Where resources are is the scheduler's to say, how that is worded package
+// simulate's; the layouts around it are those of Pacemaker 2.1.5 and pcs 0.11, from their output.
 package show
 
 import (
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
+	"holdfast/internal/cluster/simulate"
 )
 
-// Place is a resource's state on one node, as its operation history tells.
-type Place struct {
-	Node string
-	// Role: Stopped, Started, Unpromoted, Promoted.
-	Role string
-	// Failed: the last thing known of it is a failure. Blocked: a stop failed, nothing can follow.
-	Failed, Blocked bool
-	// Pending is the operation under way (Starting, Stopping, Promoting, Demoting, Monitoring); empty when none.
-	Pending string
-	// Online: the node takes part in the cluster.
-	Online bool
+// Decide has the scheduler read where everything is, and why what does not run does not.
+func Decide(doc *cib.Document, dc string, quorate bool, now time.Time) scheduler.Output {
+	return scheduler.Schedule(scheduler.Input{CIB: doc, Now: now, Quorate: quorate, DC: dc})
 }
 
-// Active tells whether the resource is, or may be, running there.
-func (p Place) Active() bool { return p.Role != "Stopped" }
-
-// Node is a cluster node as status lists it.
-type Node struct {
-	Name string `json:"name"`
-	ID   string `json:"id"`
-	// State: online, offline, unclean, pending.
-	State       string `json:"state"`
-	Standby     bool   `json:"standby"`
-	Maintenance bool   `json:"maintenance"`
-}
-
-// Nodes reads the nodes of a CIB in name order.
-func Nodes(doc *cib.Document) []Node {
-	var out []Node
-	for _, e := range doc.Nodes().ChildrenNamed("node") {
-		n := Node{Name: e.Get("uname"), ID: e.ID()}
-		n.State = nodeState(doc, n.Name)
-		standby, _ := cib.ParseBool(doc.NodeAttribute(n.Name, "standby"))
-		transient, _ := cib.ParseBool(doc.TransientAttribute(n.Name, "standby"))
-		n.Standby = standby || transient
-		n.Maintenance, _ = cib.ParseBool(doc.NodeAttribute(n.Name, "maintenance"))
-		out = append(out, n)
+// Resources prints all resources with where they run, as crm_mon's full list; empty when there are none. Inactive ones
+// are left out when hide is set. Only those named (with what holds them) are printed when names is not empty.
+func Resources(s *scheduler.State, hide bool, names ...string) []string {
+	shown := *s
+	shown.Resources = nil
+	for _, r := range s.Resources {
+		if len(names) > 0 && !holdsAny(r, names) || hide && !r.ActiveAny {
+			continue
+		}
+		if hide {
+			r = activeOnly(r)
+		}
+		shown.Resources = append(shown.Resources, r)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return indented(simulate.ResourceLines(&shown))
+}
+
+func indented(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = "  " + l
+	}
 	return out
 }
 
-func nodeState(doc *cib.Document, name string) string {
-	s, ok := doc.NodeState(name)
-	e := doc.Status().ChildWith("node_state", "uname", name)
-	member := s.Member || e.Get("in_ccm") == "1"
-	switch {
-	case !ok:
-		return "offline"
-	case member && s.Online && s.Join == "member":
-		return "online"
-	case member:
-		return "pending"
-	case s.Expected == "member":
-		return "unclean"
+// activeOnly leaves out what is not active inside a group or clone.
+func activeOnly(r scheduler.ResourceState) scheduler.ResourceState {
+	r.Candidates = nil
+	r.Children = slices.DeleteFunc(slices.Clone(r.Children), func(k scheduler.ResourceState) bool { return !k.ActiveAny })
+	for i := range r.Children {
+		r.Children[i] = activeOnly(r.Children[i])
 	}
-	return "offline"
+	return r
 }
 
-// Places tells where a primitive is, in the order of its nodes' names; nodes it has no history on are left out. Instances
-// of a clone are taken together by node.
-func Places(doc *cib.Document, primitive string) []Place {
-	var out []Place
-	for _, state := range doc.Status().ChildrenNamed("node_state") {
-		for _, rsc := range state.Child("lrm").Child("lrm_resources").ChildrenNamed("lrm_resource") {
-			if base(rsc.ID()) != primitive && rsc.ID() != primitive {
-				continue
-			}
-			p := history(rsc)
-			p.Node = state.Get("uname")
-			p.Online = nodeState(doc, p.Node) == "online"
-			if !p.Online && nodeState(doc, p.Node) != "unclean" {
-				p.Role, p.Failed, p.Pending = "Stopped", false, ""
-			}
-			out = append(out, p)
-		}
-	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].Node < out[j].Node })
-	return merge(out)
+// holdsAny tells whether a resource or one inside it has one of the names.
+func holdsAny(r scheduler.ResourceState, names []string) bool {
+	return slices.Contains(names, base(r.ID)) || slices.ContainsFunc(r.Children, func(k scheduler.ResourceState) bool { return holdsAny(k, names) })
 }
 
 // base takes the instance number from a resource's name.
@@ -101,149 +68,82 @@ func base(id string) string {
 	return id
 }
 
-// merge keeps, for each node, the active ones of several instances, or one stopped one.
-func merge(places []Place) []Place {
-	var out []Place
-	for _, p := range places {
-		i := slices.IndexFunc(out, func(q Place) bool { return q.Node == p.Node })
-		switch {
-		case i < 0:
-			out = append(out, p)
-		case !out[i].Active() && p.Active():
-			out[i] = p
+// walk visits a resource and all inside it.
+func walk(list []scheduler.ResourceState, visit func(r scheduler.ResourceState)) {
+	for _, r := range list {
+		visit(r)
+		walk(r.Children, visit)
+	}
+}
+
+// Running lists the nodes where a resource (or anything inside it) is active, sorted; with promoted, where it is Promoted.
+func Running(s *scheduler.State, id string, promoted bool) []string {
+	var out []string
+	walk(s.Resources, func(named scheduler.ResourceState) {
+		if base(named.ID) != id {
+			return
 		}
+		walk([]scheduler.ResourceState{named}, func(r scheduler.ResourceState) {
+			if r.Kind == scheduler.Primitive && (!promoted || r.Role == scheduler.RolePromoted) {
+				out = append(out, r.Nodes...)
+			}
+		})
+	})
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// NodeList prints the lines below "Node List:".
+func NodeList(s *scheduler.State) []string {
+	var out []string
+	for _, l := range simulate.NodeLines(s.Nodes) {
+		out = append(out, "  * "+l)
 	}
 	return out
 }
 
-// history replays the operations of a resource on a node in the order of their calls.
-func history(rsc *cib.Element) Place {
-	ops := rsc.ChildrenNamed("lrm_rsc_op")
-	sorted := slices.Clone(ops)
-	sort.SliceStable(sorted, func(i, j int) bool { return callOrder(sorted[i]) < callOrder(sorted[j]) })
-	p := Place{Role: "Stopped"}
-	for _, op := range sorted {
-		p.replay(op)
+// Instances is how many instances a resource has: 1, or a clone's clone-max (all nodes by default).
+func Instances(doc *cib.Document, r *cib.Element) int {
+	if r.Name != "clone" && r.Name != "master" {
+		return 1
 	}
-	return p
-}
-
-// callOrder sorts operations: pending ones last.
-func callOrder(op *cib.Element) int {
-	n, err := strconv.Atoi(op.Get("call-id"))
-	if err != nil || n < 0 {
-		return 1 << 30
+	n, err := strconv.Atoi(cib.Meta(r, "clone-max"))
+	if err != nil {
+		n = len(doc.Nodes().ChildrenNamed("node"))
 	}
 	return n
 }
 
-// replay applies one operation's result.
-func (p *Place) replay(op *cib.Element) {
-	task := op.Get("operation")
-	switch op.Get("op-status") {
-	case "-1":
-		p.Pending = pendingWord(task, op.Get("interval"))
-		return
-	case "1":
-		return
-	}
-	if op.Get("op-status") == "0" && ended(op) {
-		p.succeed(task, op.Get("rc-code"))
-		return
-	}
-	p.fail(task, op.Get("rc-code"), op.Get("op-status"))
-}
-
-// ended tells whether an operation that ran ended as it may: with the code expected, or with one that only tells a state.
-func ended(op *cib.Element) bool {
-	rc := op.Get("rc-code")
-	switch op.Get("operation") {
-	case "monitor":
-		interval := op.Get("interval")
-		probe := interval == "" || interval == "0"
-		return rc == "0" || rc == "8" || rc == "7" && probe || rc == "190" || rc == "191"
-	case "stop":
-		return rc == "0" || rc == "7"
-	}
-	return rc == "0"
-}
-
-func (p *Place) succeed(task, rc string) {
-	p.Failed, p.Blocked, p.Pending = false, false, ""
-	switch {
-	case task == "monitor" && rc == "7", task == "stop", task == "migrate_to":
-		p.Role = "Stopped"
-	case task == "monitor" && (rc == "8" || rc == "191"), task == "promote":
-		p.Role = "Promoted"
-	case task == "monitor" && p.Role == "Promoted", task == "notify", task == "reload", task == "reload-agent":
-		p.Role = keepStarted(p.Role)
-	case task == "monitor", task == "start", task == "demote", task == "migrate_from":
-		p.Role = "Started"
-	}
-}
-
-// keepStarted is the role after something succeeded that only a running resource does.
-func keepStarted(role string) string {
-	if role == "Stopped" {
-		return "Started"
-	}
-	return role
-}
-
-func (p *Place) fail(task, rc, status string) {
-	p.Pending = ""
-	if task == "notify" {
-		return
-	}
-	if rc == "5" || rc == "6" || status == "7" {
-		if task == "monitor" || task == "start" {
-			return // it cannot be there
+// CountInstances is the number of resource instances configured, as crm_mon's summary counts them.
+func CountInstances(doc *cib.Document) int {
+	total := 0
+	for _, r := range doc.Resources().Children {
+		if cib.IsResource(r) {
+			total += len(primitives(r)) * Instances(doc, r)
 		}
 	}
-	p.Failed = true
-	switch {
-	case rc == "9" || rc == "8" || task == "promote" && p.Role == "Promoted" || task == "demote":
-		p.Role = "Promoted"
-	case task == "monitor" && rc == "7":
-		p.Role = "Stopped"
-	default:
-		p.Role = keepStarted(p.Role)
-	}
-	p.Blocked = task == "stop"
+	return total
 }
 
-func pendingWord(task, interval string) string {
-	words := map[string]string{"start": "Starting", "stop": "Stopping", "promote": "Promoting", "demote": "Demoting",
-		"migrate_to": "Migrating", "migrate_from": "Migrating"}
-	if task == "monitor" && (interval == "0" || interval == "") {
-		return "Monitoring"
-	}
-	return words[task]
-}
-
-// primitivesOf lists the ids of the primitives at or below a resource.
-func primitivesOf(r *cib.Element) []string {
-	var out []string
+// primitives lists the primitives at or below a resource.
+func primitives(r *cib.Element) []*cib.Element {
+	var out []*cib.Element
 	r.Find(func(e *cib.Element) bool {
 		if e.Name == "primitive" {
-			out = append(out, e.ID())
+			out = append(out, e)
 		}
 		return false
 	})
 	return out
 }
 
-// Running lists the nodes where a resource (a primitive, or any one inside a group or clone) is active, sorted; with
-// promoted, where it is Promoted.
-func Running(doc *cib.Document, r *cib.Element, promoted bool) []string {
-	var out []string
-	for _, id := range primitivesOf(r) {
-		for _, p := range Places(doc, id) {
-			if p.Active() && (!promoted || p.Role == "Promoted") && !slices.Contains(out, p.Node) {
-				out = append(out, p.Node)
-			}
+// Meta reads a resource's meta attribute, its own, inherited from what holds it, or from rsc_defaults.
+func Meta(doc *cib.Document, r *cib.Element, name string) string {
+	for x := r; x != nil && cib.IsResource(x); x = doc.Resources().Parent(x) {
+		if s := cib.Meta(x, name); s != "" {
+			return s
 		}
 	}
-	slices.Sort(out)
-	return out
+	s, _ := cib.NVLookup(doc.Configuration().Child("rsc_defaults"), "meta_attributes", name)
+	return s
 }

@@ -2,19 +2,22 @@ package show
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/scheduler"
 )
 
 // Input is what a status is made of.
 type Input struct {
 	Cluster api.ClusterStatus
-	// Doc is Cluster.CIB parsed.
-	Doc *cib.Document
+	// Doc is Cluster.CIB parsed, State what the scheduler reads from it.
+	Doc   *cib.Document
+	State *scheduler.State
 	// Volumes are this host's volumes; they add connection and resync to what the log says.
 	Volumes []api.VolumeStatus
 	Now     time.Time
@@ -30,10 +33,10 @@ func Status(in Input) []string {
 	out = append(out, section("WARNINGS:", Warnings(in))...)
 	out = append(out, "")
 	out = append(out, Summary(in)...)
-	out = append(out, section("Node List:", NodeList(in.Doc, in.Full))...)
+	out = append(out, section("Node List:", NodeList(in.State))...)
 	out = append(out, section("Full List of Resources:", resourcesOrNone(in))...)
 	out = append(out, section("Node Attributes:", transient(in))...)
-	out = append(out, section("Failed Resource Actions:", Failures(in.Doc))...)
+	out = append(out, section("Failed Resource Actions:", Failures(in.State, in.Now.Location()))...)
 	out = append(out, section("Why Not Running or Not Promoted:", Reasons(in.Cluster.Reasons))...)
 	out = append(out, section("Volumes:", Volumes(in.Cluster, in.Volumes))...)
 	out = append(out, section("Members:", Members(in.Cluster))...)
@@ -48,7 +51,7 @@ func section(title string, lines []string) []string {
 }
 
 func resourcesOrNone(in Input) []string {
-	lines := Resources(in.Doc, in.Hide)
+	lines := Resources(in.State, in.Hide)
 	if len(lines) == 0 {
 		return []string{"  * No resources"}
 	}
@@ -62,7 +65,8 @@ func Warnings(in Input) []string {
 	if (stonith || !ok) && !hasFenceDevice(in.Doc) {
 		out = append(out, "No stonith devices and stonith-enabled is not false")
 	}
-	if in.Doc.Property("no-quorum-policy") == "ignore" {
+	noted := slices.ContainsFunc(in.Cluster.Warnings, func(w string) bool { return strings.Contains(w, "no-quorum-policy") })
+	if in.Doc.Property("no-quorum-policy") == "ignore" && !noted {
 		out = append(out, "no-quorum-policy=ignore acts as stop for everything that holds a replicated volume")
 	}
 	return append(out, in.Cluster.Warnings...)
@@ -119,64 +123,16 @@ func lastChange(doc *cib.Document) string {
 func disabledCount(doc *cib.Document) string {
 	n := 0
 	for _, r := range doc.Resources().Children {
-		r.Find(func(e *cib.Element) bool {
-			if e.Name == "primitive" && strings.EqualFold(Meta(doc, e, "target-role"), "Stopped") {
+		for _, e := range primitives(r) {
+			if strings.EqualFold(Meta(doc, e, "target-role"), "Stopped") {
 				n += Instances(doc, r)
 			}
-			return false
-		})
+		}
 	}
 	if n == 0 {
 		return ""
 	}
 	return fmt.Sprintf(" (%d DISABLED)", n)
-}
-
-// NodeList prints the lines below "Node List:".
-func NodeList(doc *cib.Document, full bool) []string {
-	var out, online, offline []string
-	for _, n := range Nodes(doc) {
-		name := n.Name
-		if full {
-			name += " (" + n.ID + ")"
-		}
-		switch text := nodeText(n); text {
-		case "online":
-			online = append(online, name)
-		case "offline":
-			offline = append(offline, name)
-		default:
-			out = append(out, "  * Node "+name+": "+text)
-		}
-	}
-	if len(online) > 0 {
-		out = append(out, "  * Online: [ "+strings.Join(online, " ")+" ]")
-	}
-	if len(offline) > 0 {
-		out = append(out, "  * OFFLINE: [ "+strings.Join(offline, " ")+" ]")
-	}
-	return out
-}
-
-// nodeText is what crm_mon says of a node; online and offline nodes are listed together.
-func nodeText(n Node) string {
-	switch {
-	case n.State == "unclean":
-		return "UNCLEAN (offline)"
-	case n.State == "pending":
-		return "pending"
-	case n.State == "offline" && n.Standby:
-		return "OFFLINE (standby)"
-	case n.State == "offline" && n.Maintenance:
-		return "OFFLINE (maintenance)"
-	case n.State == "offline":
-		return "offline"
-	case n.Standby:
-		return "standby"
-	case n.Maintenance:
-		return "maintenance"
-	}
-	return "online"
 }
 
 // Reasons prints why resources are not running or not promoted, by resource and node.
@@ -205,7 +161,7 @@ func transient(in Input) []string {
 		return nil
 	}
 	var out []string
-	for _, n := range Nodes(in.Doc) {
+	for _, n := range in.State.Nodes {
 		attrs := in.Doc.TransientAttributes(n.Name)
 		names := make([]string, 0, len(attrs))
 		for a := range attrs {
