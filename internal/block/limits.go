@@ -63,7 +63,7 @@ const (
 const (
 	// Tick is the pace of everything that waits for time to pass.
 	Tick = 50 * time.Millisecond
-	// StatusEvery is the pause between two status messages while a resync runs.
+	// StatusEvery is the pause between two status messages that tell of nothing but counters and progress.
 	StatusEvery = 500 * time.Millisecond
 	// StatusGap is the least time between two status messages.
 	StatusGap = 20 * time.Millisecond

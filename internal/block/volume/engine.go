@@ -81,6 +81,7 @@ type connection struct {
 	policy   peer.LinkPolicy
 	cancel   context.CancelFunc // of the attempt under way
 	attempt  int
+	ended    chan struct{} // closed when the last attempt has given the port back
 	receiver *writepath.Receiver
 	received []*job // by the receiver's ID
 	bitmapIn *bitmapIn

@@ -194,12 +194,19 @@ func (l *fakeLog) inU(names ...string) bool {
 	return slices.Equal(have, names)
 }
 
+// current tells whether a status is of the record as it is now.
+func (l *fakeLog) current(s *api.VolumeStatus) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return s.Epoch == l.epoch && s.Version == l.version
+}
+
 // whole waits until U has both, both are UpToDate and connected.
 func (l *fakeLog) whole() {
 	l.t.Helper()
 	for _, n := range []*node{l.p.a, l.p.b} {
 		n.until("whole", func(s *api.VolumeStatus) bool {
-			return s.Conn == "Connected" && s.Disk == "UpToDate" && s.PeerDisk == "UpToDate" && s.Frozen == "" && l.inU("a", "b")
+			return s.Conn == "Connected" && s.Disk == "UpToDate" && s.PeerDisk == "UpToDate" && s.Frozen == "" && l.inU("a", "b") && l.current(s)
 		})
 	}
 }

@@ -48,7 +48,13 @@ func (e *engine) dial(p peer.LinkPolicy) {
 		cfg.PingInterval = seconds(net.Number("ping-int", 0))
 		cfg.PingTimeout = tenths(net.Number("ping-timeout", 0))
 	}
+	before, ended := e.conn.ended, make(chan struct{})
+	e.conn.ended = ended
 	go func() {
+		defer close(ended)
+		if before != nil {
+			<-before // it still has the port
+		}
 		l, err := replica.Connect(ctx, cfg)
 		if err == nil {
 			e.inbox.call(func() { e.linkUp(l, attempt) })
