@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/lab/guest"
 	"holdfast/internal/lab/image"
+	"holdfast/internal/paths"
 )
 
 // Defaults of a Config.
@@ -52,7 +54,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Topology = Tutorial()
 	}
 	if c.Daemon == nil {
-		c.Daemon = []string{"holdfast", "daemon"}
+		c.Daemon = defaultDaemon()
 	}
 	if c.Program == "" {
 		program, err := os.Executable()
@@ -288,16 +290,23 @@ func makeSparse(path string, bytes int64) error {
 	return file.Truncate(bytes)
 }
 
-// daemonService is the service that stands in for the units of the tutorial's cluster packages.
+// daemonService is the service that stands in for the units of the tutorial's cluster packages. A command of a test's own
+// in place of the daemon is ready at once.
 func daemonService(argv []string) []guest.Service {
 	if len(argv) == 0 {
 		return nil
 	}
-	return []guest.Service{{
+	service := guest.Service{
 		Name: "holdfast", Aliases: []string{"pcsd", "corosync", "pacemaker"}, Managed: "the host's init",
 		Argv: argv, Stop: []string{argv[0], "cluster", "stop", "--local"}, AtBoot: true, Restart: true,
-	}}
+	}
+	if slices.Equal(argv, defaultDaemon()) {
+		service.Ready = []string{"test", "-S", paths.Root("/").DaemonSocket()}
+	}
+	return []guest.Service{service}
 }
+
+func defaultDaemon() []string { return []string{"holdfast", "daemon"} }
 
 // Down removes the lab of that name below DefaultDir, whatever state it is in; that there is none is no error.
 func Down(name string) error { return DownAt(DefaultDir, name) }

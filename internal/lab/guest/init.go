@@ -83,7 +83,7 @@ func (p *initProcess) bootServices() {
 		if !u.AtBoot {
 			continue
 		}
-		if err := u.start(); err != nil {
+		if err := u.start(bootReadyLimit); err != nil {
 			if out, openErr := u.output(); openErr == nil {
 				fmt.Fprintf(out, "%v\n", err)
 				out.Close()
@@ -125,14 +125,14 @@ func (p *initProcess) do(req Request) Response {
 func (p *initProcess) perform(op Op, u *unit) (Response, error) {
 	switch op {
 	case OpStart:
-		return Response{}, u.start()
+		return Response{}, u.start(startLimit)
 	case OpStop:
 		return Response{}, u.stop()
 	case OpRestart:
 		if err := u.stop(); err != nil {
 			return Response{}, err
 		}
-		return Response{}, u.start()
+		return Response{}, u.start(startLimit)
 	case OpStatus:
 		return Response{Services: []Status{u.status()}}, nil
 	case OpEnable, OpDisable:

@@ -14,12 +14,14 @@ const (
 	// stopCommandLimit bounds a service's Stop command: the daemon's hands over all it runs.
 	stopCommandLimit = 180 * time.Second
 
-	startLimit   = 60 * time.Second // a service that is not Ready by then has failed to start
-	stopLimit    = 30 * time.Second // after SIGTERM, then it is killed
-	readyEvery   = 50 * time.Millisecond
-	briefLife    = time.Second // a service that lived shorter is restarted with a growing delay
-	restartDelay = 50 * time.Millisecond
-	restartMax   = 2 * time.Second
+	startLimit = 60 * time.Second // a service that is not Ready by then has failed to start
+	stopLimit  = 30 * time.Second // after SIGTERM, then it is killed
+	// bootReadyLimit is how long a boot waits for one service: a service that never gets ready does not keep it from going on.
+	bootReadyLimit = 5 * time.Second
+	readyEvery     = 50 * time.Millisecond
+	briefLife      = time.Second // a service that lived shorter is restarted with a growing delay
+	restartDelay   = 50 * time.Millisecond
+	restartMax     = 2 * time.Second
 )
 
 // unit is one service and the process that runs it.
@@ -44,8 +46,8 @@ func (u *unit) output() (*os.File, error) {
 	return os.OpenFile(filepath.Join(ConsoleDir, u.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 }
 
-// start starts the service unless it runs and waits until it is Ready.
-func (u *unit) start() error {
+// start starts the service unless it runs and waits, at most for the limit, until it is Ready.
+func (u *unit) start(limit time.Duration) error {
 	u.turn.Lock()
 	defer u.turn.Unlock()
 	if u.running() {
@@ -62,7 +64,7 @@ func (u *unit) start() error {
 	if err := u.launch(out); err != nil {
 		return fmt.Errorf("start %s: %w", u.Name, err)
 	}
-	return u.awaitReady(out)
+	return u.awaitReady(out, limit)
 }
 
 func (u *unit) startOnce(out *os.File) error {
@@ -143,16 +145,16 @@ func (u *unit) respawn() <-chan syscall.WaitStatus {
 	return exited
 }
 
-func (u *unit) awaitReady(out *os.File) error {
-	for end := time.Now().Add(startLimit); len(u.Ready) > 0; time.Sleep(readyEvery) {
-		if u.reaper.run(u.Ready, out, startLimit) == nil {
+func (u *unit) awaitReady(out *os.File, limit time.Duration) error {
+	for end := time.Now().Add(limit); len(u.Ready) > 0; time.Sleep(readyEvery) {
+		if u.reaper.run(u.Ready, out, limit) == nil {
 			return nil
 		}
 		if !u.running() {
 			return fmt.Errorf("start %s: it ended: %s; see %s", u.Name, u.lastEnd(), out.Name())
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("start %s: not ready within %v; see %s", u.Name, startLimit, out.Name())
+			return fmt.Errorf("start %s: not ready within %v; see %s", u.Name, limit, out.Name())
 		}
 	}
 	return nil
