@@ -147,8 +147,13 @@ func (d *memDisk) content(n int64) []byte {
 	return append([]byte(nil), d.now[:n]...)
 }
 
-// format does what create-md does.
 func (d *memDisk) format(t *testing.T, deviceUUID uint64) {
+	t.Helper()
+	format(t, d, deviceUUID)
+}
+
+// format does what create-md does.
+func format(t *testing.T, d disk.Device, deviceUUID uint64) {
 	t.Helper()
 	l, err := metadata.NewLayout(metadata.Internal, d.Size(), 0, metadata.DefaultStripes())
 	if err != nil {

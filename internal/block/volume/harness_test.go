@@ -40,6 +40,8 @@ type node struct {
 	root   paths.Root
 	res    *resfile.Resource
 	disk   *memDisk
+	path   string        // of a real disk
+	config func(*Config) // changes the configuration, if not nil
 	lease  *fakeLease
 	clock  *fakeClock
 	cancel context.CancelFunc
@@ -122,6 +124,9 @@ func (n *node) start() {
 		OpenDisk: func(string) (disk.Device, error) { return d, nil },
 		Lease:    func() (Lease, error) { return n.lease, nil },
 		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
+	if n.config != nil {
+		n.config(&cfg)
+	}
 	go func() { ended <- Run(ctx, cfg) }()
 	n.t.Cleanup(func() { n.kill() })
 	n.connect()
