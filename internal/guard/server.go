@@ -159,6 +159,9 @@ func send(c *net.UnixConn, v any, fd int) error {
 func receive(c *net.UnixConn, v any) (fd int, err error) {
 	r := &rightsReader{conn: c, fd: -1}
 	err = api.ReadFrame(r, v)
+	if err == nil {
+		err = r.err
+	}
 	return r.fd, err
 }
 
@@ -166,25 +169,24 @@ func receive(c *net.UnixConn, v any) (fd int, err error) {
 type rightsReader struct {
 	conn *net.UnixConn
 	fd   int
+	err  error // what was wrong with the descriptors; a reader of whole pieces would lose it beside their last byte
 }
+
+// maxRights is how many descriptors one message is searched for; more than one is a mistake of the sender.
+const maxRights = 8
 
 // Read reads, and picks up what travels along.
 func (r *rightsReader) Read(p []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4*maxRights))
 	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob)
 	if oobn > 0 {
-		if kerr := r.keep(oob[:oobn]); kerr != nil && err == nil {
-			err = kerr
-		}
+		r.err = errors.Join(r.err, r.keep(oob[:oobn]))
 	}
 	if n == 0 && err == nil && len(p) > 0 {
 		return 0, io.EOF
 	}
 	return n, err
 }
-
-// maxRights is how many descriptors one message is searched for; more than one is a mistake of the sender.
-const maxRights = 8
 
 func (r *rightsReader) keep(oob []byte) error {
 	messages, err := unix.ParseSocketControlMessage(oob)
