@@ -114,13 +114,11 @@ func (c *cluster) settleRunnable(a *action) {
 		a.runnable = false
 	case !n.online:
 		a.runnable = false
-		a.setReason("node " + n.name + " is offline")
 		if r.managed && !a.optional && !n.unclean && c.conf.stonith {
 			c.mustFence(n, "resource actions are unrunnable")
 		}
 	case n.pending:
 		a.runnable = false
-		a.setReason("node " + n.name + " is pending")
 	case a.needs == needNothing || c.quorum:
 		a.runnable = true
 	case c.conf.policy == quorumStop, c.conf.policy == quorumDemote && a.task == "promote", c.conf.policy == quorumSuicide:
@@ -131,7 +129,7 @@ func (c *cluster) settleRunnable(a *action) {
 	case c.conf.policy == quorumFreeze:
 		if !r.active(true) || r.nextRole > r.role {
 			a.runnable = false
-			a.setReason("no quorum")
+			a.setReason("quorum freeze")
 		} else {
 			a.runnable = true
 		}
@@ -230,7 +228,13 @@ func (c *cluster) actionMeta(a *action) map[string]string {
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // opFor is the configured operation an action carries out, or nil.
-func (c *cluster) opFor(a *action) *opConfig { return findOp(a.rsc, a.task, a.interval) }
+func (c *cluster) opFor(a *action) *opConfig {
+	task := a.task
+	if task == "cancel" {
+		task = a.meta["operation"]
+	}
+	return findOp(a.rsc, task, a.interval)
+}
 
 // opTimeout is how long an operation may take.
 func (c *cluster) opTimeout(r *resource, task string, interval time.Duration) time.Duration {

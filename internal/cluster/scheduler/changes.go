@@ -39,15 +39,23 @@ func (c *cluster) historyOwners(id string, n *node) []*resource {
 }
 
 func (c *cluster) findResourceChanges(r *resource, n *node, e *cib.Element) {
-	if r.orphan || r.kind != primitive {
+	if r.orphan {
+		if r.cloneOf() == nil || r.unique {
+			c.planDelete(r, n, false)
+		}
 		return
 	}
+	changed := agentChanged(r, e)
 	if !containsNode(r.runningOn, n) {
+		if changed {
+			c.planDelete(r, n, false)
+		}
 		return
 	}
-	if r.role > RoleStopped && agentChanged(r, e) {
+	if changed {
 		c.stop(r, n, false)
-		c.start(r, nil, false).setReason("resource definition change")
+		r.startPending = true
+		c.planDelete(r, n, false)
 		return
 	}
 	var ops []record

@@ -38,8 +38,34 @@ func (c *cluster) addColocation(x *colocation) {
 	}
 	x.dependentRole, x.primaryRole = noStarted(x.dependentRole), noStarted(x.primaryRole)
 	c.colocations = append(c.colocations, x)
+	if x.score <= -infinity {
+		c.takeTurns(x.dependent, x.dependentRole, x.primary, x.primaryRole)
+		c.takeTurns(x.primary, x.primaryRole, x.dependent, x.dependentRole)
+	}
 	x.dependent.thisWith = insertColocation(x.dependent.thisWith, x, func(y *colocation) *resource { return y.primary })
 	x.primary.withThis = insertColocation(x.primary.withThis, x, func(y *colocation) *resource { return y.dependent })
+}
+
+// takeTurns orders two resources that exclude each other: first gives its role up before then takes its own.
+func (c *cluster) takeTurns(first *resource, firstRole Role, then *resource, thenRole Role) {
+	ends, begins := []string{"stop"}, []string{"start"}
+	switch firstRole {
+	case RolePromoted:
+		ends = []string{"demote"}
+	case RoleUnpromoted:
+		ends = append(ends, "promote")
+	}
+	switch thenRole {
+	case RolePromoted:
+		begins = []string{"promote"}
+	case RoleUnpromoted:
+		begins = append(begins, "demote")
+	}
+	for _, e := range ends {
+		for _, b := range begins {
+			c.orderTasks(first, e, then, b, antiColocation)
+		}
+	}
 }
 
 // noStarted makes of Started, which any active role fulfils, no limit at all.

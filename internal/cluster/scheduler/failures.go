@@ -109,9 +109,7 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 		}
 	}
 	if !expired && op.isLastFailure() && c.digestChanged(r, n, op) && (op.task == "start" || op.task == "monitor") {
-		if total, _ := c.failCount(r, n, true); total > 0 {
-			clearWhy = "resource parameters have changed"
-		}
+		clearWhy = "resource parameters have changed"
 	}
 	if clearWhy != "" {
 		c.clearFailCount(r, n, clearWhy)
@@ -299,17 +297,27 @@ func (c *cluster) canFence(n *node) bool {
 // digestChanged tells whether an operation ran with other parameters than are configured now.
 func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
 	want := op.xml.Get("op-digest")
-	return want != "" && want != c.opDigest(r, n, op)
+	return want != "" && want != c.opDigest(r, n, op, "") && !c.onlySecretsDiffer(r, n, op)
 }
 
-// opDigest is the digest an operation would be recorded with if it ran now.
-func (c *cluster) opDigest(r *resource, n *node, op *record) string {
+// onlySecretsDiffer tells whether all parameters but the private ones are the same: a CIB shown to people has those
+// taken out.
+func (c *cluster) onlySecretsDiffer(r *resource, n *node, op *record) bool {
+	want := op.xml.Get("op-secure-digest")
+	return want != "" && op.interval == 0 && want == c.opDigest(r, n, op, op.xml.Get("op-secure-params"))
+}
+
+// opDigest is the digest an operation would be recorded with if it ran now, without the parameters listed.
+func (c *cluster) opDigest(r *resource, n *node, op *record, without string) string {
 	p := map[string]string{}
 	for k, v := range c.parameters(r, n) {
 		p[k] = v
 	}
 	if conf := findOp(r, op.task, op.interval); conf != nil {
 		c.nvPairs(p, "instance_attributes", ruleContext{now: c.now, rsc: r, node: n}, conf.xml)
+	}
+	for _, name := range strings.Fields(without) {
+		delete(p, name)
 	}
 	if op.interval > 0 {
 		p["CRM_meta_timeout"] = strconv.FormatInt(c.opTimeout(r, op.task, op.interval).Milliseconds(), 10)

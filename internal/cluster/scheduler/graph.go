@@ -91,6 +91,8 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 		return false
 	case in.rsc != nil && in.rsc != a.rsc && in.rsc.failed && !in.rsc.managed && in.is("stop") && a.rsc != nil && a.rsc.kind == clone:
 		return false
+	case l.flags == antiColocation && (in.optional || in.node != nil && a.node != nil && in.node != a.node):
+		return false
 	case in.optional && !in.printAlways && !c.wanted(in):
 		return false
 	}
@@ -117,6 +119,7 @@ func (c *cluster) encode(a *action) *transition.Action {
 		put("on_node_uuid", a.node.id)
 	}
 	if a.rsc != nil {
+		t.Priority = max(t.Priority, a.rsc.priority)
 		c.encodeResource(t, a, put)
 	}
 	for k, v := range a.meta {
@@ -157,10 +160,14 @@ func (c *cluster) encodeAgent(t *transition.Action, a *action) {
 	t.Instance, t.Resource = r.id, r.id
 	if r.isAnonymous() {
 		t.Resource = r.xml.ID()
-		if r.historyName != "" {
-			t.Resource = r.historyName
+		if r.historyName != "" && r.historyName != r.id {
 			t.InternalKey = t.Key
 			t.Key = r.historyName + t.Key[len(r.id):]
+			if r.orphan {
+				t.Resource = r.historyName
+			} else if r.historyName != t.Resource {
+				t.Instance = r.historyName
+			}
 		}
 	}
 	if a.pseudo {

@@ -86,16 +86,13 @@ func (c *cluster) historyResource(n *node, e *cib.Element) *resource {
 	}
 	if r != nil && r.kind == primitive && r.isAnonymous() {
 		base, _, _ := cutInstance(id)
-		if r2 := c.anonymousInstance(r.cloneOf(), base, n); r2 != nil {
+		r2 := c.anonymousInstance(r.cloneOf(), base, n)
+		if r2 != nil {
 			r2.historyName = id
-			return r2
 		}
-		return nil
+		return r2
 	}
 	if r != nil && r.kind == primitive {
-		if r.cloneOf() != nil {
-			r.historyName = id
-		}
 		return r
 	}
 	return c.orphanResource(e)

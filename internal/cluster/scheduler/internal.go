@@ -24,7 +24,7 @@ func (c *cluster) orderPrimitive(r *resource) {
 	if !r.managed {
 		return
 	}
-	c.orderTasks(r, "stop", r, "start", orderPlain|impliesThen&0|restarts)
+	c.orderTasks(r, "stop", r, "start", orderPlain|impliesThen|restarts)
 	if r.isPromotable() || r.role > RoleUnpromoted {
 		c.orderTasks(r, "demote", r, "stop", promotedImpliesFirst)
 		c.orderTasks(r, "start", r, "promote", runnableLeft)

@@ -95,7 +95,9 @@ func (c *cluster) readNodeStates() {
 	}
 	for _, n := range c.nodes {
 		c.nodeFlags(n)
-		c.nodeOnline(n)
+		if n.seen {
+			c.nodeOnline(n)
+		}
 		if n.seen && !c.quorum && n.online && c.conf.policy == quorumSuicide {
 			c.mustFence(n, "cluster does not have quorum")
 		}
@@ -118,9 +120,6 @@ func (c *cluster) nodeOnline(n *node) {
 	peer := s.Get("crmd") == "online" || timestamp(s.Get("crmd"))
 	if !c.conf.stonith {
 		c.onlineWithoutFencing(n, inCluster, peer)
-		return
-	}
-	if !n.seen && !c.conf.startupFencing {
 		return
 	}
 	c.onlineWithFencing(n, inCluster, peer)

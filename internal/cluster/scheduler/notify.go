@@ -66,7 +66,7 @@ func (c *cluster) notifyClone(cl *resource) {
 	ro := c.takeRoster(cl)
 	vars := c.noteVariables(cl, ro)
 	for _, s := range []*noteSet{cl.notes.start, cl.notes.stop, cl.notes.promote, cl.notes.demote} {
-		if s == nil {
+		if s == nil || !ro.concerns(s.task) {
 			continue
 		}
 		cl.leaves(func(p *resource) { c.notifyInstance(p, s, vars) })
@@ -82,6 +82,19 @@ func (c *cluster) notifyClone(cl *resource) {
 			}
 		}
 	})
+}
+
+// concerns tells whether there is anything to tell about a task. A stop may be implied by fencing.
+func (ro *roster) concerns(task string) bool {
+	switch task {
+	case "start":
+		return len(ro.start) > 0
+	case "promote":
+		return len(ro.promote) > 0
+	case "demote":
+		return len(ro.demote) > 0
+	}
+	return true
 }
 
 func (c *cluster) takeRoster(cl *resource) *roster {
@@ -187,21 +200,36 @@ func list(s []string) string {
 	return strings.Join(s, " ")
 }
 
-// notifyInstance tells one instance: before the task where it runs now, after the task where it will run.
+// notifyInstance tells one instance about a task: around a stop or demote where it runs, around a start or promote where
+// it will.
 func (c *cluster) notifyInstance(p *resource, s *noteSet, vars map[string]string) {
-	if p.role != RoleStopped && p.role != RoleUnknown {
-		for _, n := range p.runningOn {
-			if n.unclean && (s.task == "stop" || s.task == "demote") {
-				continue
-			}
-			c.notification(p, n, s.pre, s.preDone, vars)
+	if s.task == "stop" || s.task == "demote" {
+		if p.role > RoleStopped {
+			c.notifyDown(p, s, vars)
 		}
-		if (s.task == "stop" || s.task == "demote") && p.nextRole > RoleStopped && p.assigned == nil {
-			return
-		}
+		return
 	}
-	if p.nextRole != RoleStopped && p.assigned != nil {
-		c.postNotification(p, p.assigned, s, vars)
+	if p.nextRole == RoleStopped || p.assigned == nil {
+		return
+	}
+	start := p.firstAction("start", nil)
+	if s.task != "start" || start == nil || start.optional {
+		c.notification(p, p.assigned, s.pre, s.preDone, vars)
+	}
+	c.postNotification(p, p.assigned, s, vars)
+}
+
+func (c *cluster) notifyDown(p *resource, s *noteSet, vars map[string]string) {
+	stop := p.firstAction("stop", nil)
+	for _, n := range p.runningOn {
+		if stop != nil && stop.pseudo && n.unclean {
+			// The stop is a consequence of fencing: there is nobody to tell.
+			continue
+		}
+		c.notification(p, n, s.pre, s.preDone, vars)
+		if s.task == "demote" || stop == nil || stop.optional {
+			c.postNotification(p, n, s, vars)
+		}
 	}
 }
 

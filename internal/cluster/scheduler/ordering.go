@@ -35,6 +35,8 @@ const (
 	serializeOnly
 	// impliesThenOnNode is impliesThen for instances on the node of first.
 	impliesThenOnNode
+	// antiColocation: what must not be on the same node takes turns there.
+	antiColocation
 	// orderPreserve: keep the edge though the rest is ignored.
 	orderPreserve
 )

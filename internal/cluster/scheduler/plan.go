@@ -47,7 +47,14 @@ func (c *cluster) step(r *resource, from, to Role, n *node, optional bool) {
 
 func (c *cluster) planStop(r *resource, optional bool) {
 	for _, n := range r.runningOn {
+		if r.restarting && r.multi == stopUnexpected && len(r.runningOn) > 1 && n == r.assigned {
+			// Where it is expected it may stay.
+			continue
+		}
 		a := c.stop(r, n, optional)
+		if r.restarting && len(r.runningOn) > 1 && r.managed {
+			a.setReason("being multiply active")
+		}
 		if r.assigned == nil {
 			a.setReason("node availability")
 		}
@@ -68,7 +75,7 @@ func (c *cluster) planDelete(r *resource, n *node, optional bool) {
 	d := c.action(r, "delete", 0, n, optional)
 	d.crm = true
 	flags := orderPlain
-	if !optional {
+	if optional {
 		flags = impliesThen
 	}
 	c.orderTasks(r, "stop", r, "delete", flags)
@@ -129,8 +136,8 @@ func (c *cluster) planPrimitive(r *resource) {
 	}
 	cur := r.curNode()
 	needStop, needPromote := false, false
-	if len(r.runningOn) > 1 && r.multi != stopUnexpected {
-		needStop = needStop || r.multi == stopStart
+	if len(r.runningOn) > 1 && (r.multi == stopStart || r.multi == stopUnexpected) {
+		needStop = true
 	}
 	if r.startPending {
 		a := c.start(r, r.assigned, true)

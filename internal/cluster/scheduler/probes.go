@@ -25,7 +25,7 @@ func (c *cluster) probe(r *resource, n *node) {
 	}
 	top := r.top()
 	switch {
-	case !c.conf.startupProbes, r.orphan, r.knownOn[n.index]:
+	case !c.conf.startupProbes, r.orphan, knownOn(r, n):
 		return
 	case r.weights[n.index].discover == discoverNever:
 		return
@@ -42,6 +42,9 @@ func (c *cluster) probe(r *resource, n *node) {
 	case r.role == RolePromoted:
 		p.targetRC = rcPromoted
 	}
+	if top.kind != clone {
+		top = r
+	}
 	flags := orderPlain
 	if !p.runnable && len(top.where(true)) == 0 {
 		flags |= runnableLeft
@@ -49,6 +52,22 @@ func (c *cluster) probe(r *resource, n *node) {
 	c.orderings = append(c.orderings,
 		&ordering{firstAction: p, thenRsc: top, thenTask: "start", flags: flags},
 		&ordering{firstAction: p, thenRsc: top, thenTask: "reload-agent", flags: orderPlain})
+}
+
+// knownOn tells whether a resource's state on a node is known; for an anonymous clone that of any instance is.
+func knownOn(r *resource, n *node) bool {
+	if r.knownOn[n.index] {
+		return true
+	}
+	if !r.isAnonymous() {
+		return false
+	}
+	for _, k := range r.cloneOf().children {
+		if m := memberNamed(k, r.xml.ID()); m != nil && m.knownOn[n.index] {
+			return true
+		}
+	}
+	return false
 }
 
 // probeClone probes one instance of an anonymous clone: the one assigned to the node, active there, or the first.
@@ -176,8 +195,16 @@ func (c *cluster) probeBeforeStops() {
 		}
 		for _, p := range probes {
 			for _, t := range thens {
-				orderActions(p, t, orderPlain|o.flags&sameNode)
+				orderActions(p, t, probeFlags(o.flags))
 			}
 		}
 	}
+}
+
+// probeFlags is the order of a probe in place of a stop.
+func probeFlags(f order) order {
+	if f == antiColocation {
+		return f
+	}
+	return orderPlain | f&sameNode
 }

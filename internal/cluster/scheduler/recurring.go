@@ -11,7 +11,7 @@ func (c *cluster) planRecurring(r *resource) {
 		start = c.start(r, n, true)
 	}
 	for _, op := range r.ops {
-		if op.interval == 0 || op.disabled || op.name == "start" || op.name == "stop" {
+		if op.interval == 0 || op.disabled || op.name == "start" || op.name == "stop" || duplicated(r, op) {
 			continue
 		}
 		if parseRole(op.role) == RoleStopped {
@@ -22,6 +22,17 @@ func (c *cluster) planRecurring(r *resource) {
 			c.monitorActive(r, start, n, op)
 		}
 	}
+}
+
+// duplicated tells whether there is another operation with the same name and interval, which makes both useless: history
+// could not tell them apart.
+func duplicated(r *resource, op *opConfig) bool {
+	for _, x := range r.ops {
+		if x != op && x.name == op.name && x.interval == op.interval {
+			return true
+		}
+	}
+	return false
 }
 
 // monitorActive plans one recurring operation of an active role.

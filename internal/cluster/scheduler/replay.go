@@ -168,7 +168,8 @@ func (h *replay) succeeded(op *record, rc int) {
 			h.setActive()
 		}
 	case op.task == "start", op.task == "migrate_from":
-		r.role, clear = RoleStarted, true
+		clear = true
+		h.setActive()
 	case op.task == "stop", op.task == "migrate_to":
 		r.role, clear = RoleStopped, op.task == "stop"
 	case op.task == "promote":
@@ -291,6 +292,10 @@ func (h *replay) finish() {
 	}
 	h.react(policy)
 	if r.role <= RoleStopped {
+		if _, _, numbered := cutInstance(r.historyName); numbered {
+			// Names with numbers are of older days, and bind nothing that has stopped.
+			r.historyName = ""
+		}
 		return
 	}
 	c.addRunning(r, n)

@@ -74,7 +74,7 @@ func resourceElements(parent *cib.Element) []*cib.Element {
 
 // newResource builds a resource and everything below it. suffix is ":N" inside the instance N of a clone.
 func (c *cluster) newResource(e *cib.Element, parent *resource, suffix string) *resource {
-	r := &resource{id: e.ID() + suffix, xml: e, parent: parent, order: c.nextOrder, provisional: true}
+	r := &resource{id: e.ID() + suffix, xml: e, parent: parent, order: c.nextOrder, provisional: true, role: RoleStopped}
 	c.nextOrder++
 	switch e.Name {
 	case "group":

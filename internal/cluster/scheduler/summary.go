@@ -1,27 +1,17 @@
 package scheduler
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // summarize tells what will happen to each node and resource.
 func (c *cluster) summarize() []Change {
 	var out []Change
 	for _, a := range c.fences {
-		x := Change{Action: "Fence", Node: a.node.name, Detail: c.conf.stonithAction, Reason: a.reason}
-		x.Text = fmt.Sprintf("Fence (%s) %s", c.conf.stonithAction, a.node.name)
-		if a.reason != "" {
-			x.Text += " '" + a.reason + "'"
-		}
-		out = append(out, x)
+		why := defaultTo(a.reason, "node is unclean")
+		out = append(out, Change{Action: "Fence", Node: a.node.name, Detail: c.conf.stonithAction, Reason: why,
+			Text: fmt.Sprintf("Fence (%s) %s '%s'", c.conf.stonithAction, a.node.name, why)})
 	}
 	for _, r := range c.resources {
-		r.leaves(func(p *resource) {
-			if x := c.summarizeResource(p); x != nil {
-				out = append(out, *x)
-			}
-		})
+		r.leaves(func(p *resource) { out = append(out, summarizeResource(p)...) })
 	}
 	return out
 }
@@ -31,168 +21,158 @@ type outlook struct {
 	r                            *resource
 	cur, next                    *node
 	start, stop, promote, demote *action
-	moving                       bool
 }
 
-func (c *cluster) summarizeResource(r *resource) *Change {
-	o := outlook{r: r, next: r.assigned}
-	if r.pendingTask == "" || len(r.runningOn) > 0 {
-		o.cur = r.curNode()
-	}
-	if o.cur == nil && r.orphan {
-		return nil
-	}
-	o.moving = o.cur != nil && o.next != nil && o.cur != o.next
-	if o.cur == nil && r.nextRole <= RoleStopped {
-		return nil
-	}
-	if !r.managed {
+func summarizeResource(r *resource) []Change {
+	o := outlook{r: r, cur: r.curNode(), next: r.assigned}
+	if !r.managed || o.cur == nil && o.next == nil {
 		return nil
 	}
 	o.start = actionOn(r, "start", o.next)
-	o.stop = actionOn(r, "stop", o.cur)
-	if o.cur == nil {
-		o.stop = nil
+	if o.start != nil && o.start.runnable {
+		o.stop = actionOn(r, "stop", o.cur)
+	} else {
+		o.stop = r.firstAction("stop", nil)
 	}
-	o.promote = actionOn(r, "promote", o.next)
-	o.demote = actionOn(r, "demote", o.cur)
-	return o.change()
+	o.promote, o.demote = actionOn(r, "promote", o.next), actionOn(r, "demote", o.next)
+	if r.role == r.nextRole {
+		return o.sameRole()
+	}
+	return o.otherRole()
 }
 
+// actionOn is a resource's action of a task on exactly that node.
 func actionOn(r *resource, task string, n *node) *action {
 	for _, a := range r.actionsOf(task) {
-		if n == nil || a.node == n {
+		if a.node == n {
 			return a
 		}
 	}
 	return nil
 }
 
-// change decides which line describes a resource.
-func (o *outlook) change() *Change {
-	r := o.r
-	if r.role == r.nextRole || r.role == RoleStarted && r.nextRole == RoleUnpromoted && false {
-		return o.sameRole()
-	}
-	return o.otherRole()
-}
+func (o *outlook) moving() bool { return o.cur != nil && o.next != nil && o.cur != o.next }
 
-func (o *outlook) sameRole() *Change {
+func (o *outlook) sameRole() []Change {
 	r := o.r
+	reload := r.firstAction("reload-agent", nil)
 	switch {
-	case r.role <= RoleStopped:
-		return nil
+	case reload != nil && !reload.optional && reload.runnable && (o.start == nil || o.start.optional):
+		return o.line("Reload", o.cur, o.next, o.start, nil)
 	case o.start == nil || o.start.optional:
-		if a := r.firstAction("reload-agent", nil); a != nil && !a.optional && a.runnable {
-			return o.line("Reload", nil, a)
-		}
-		if o.demote != nil && !o.demote.optional && o.promote != nil && o.promote.optional {
-			return o.line("Demote", nil, o.demote)
-		}
-		if o.demote != nil && !o.demote.optional && o.demote.runnable && o.promote != nil && !o.promote.optional {
-			return o.line("Re-promote", nil, o.demote)
+		if o.demote != nil && o.promote != nil && !o.demote.optional && !o.promote.optional {
+			return o.line("Re-promote", o.cur, o.next, o.promote, o.demote)
 		}
 		return nil
-	case o.stop == nil && o.start != nil && !o.start.runnable:
-		return o.line("Stop", nil, o.start)
 	case !o.start.runnable:
-		act := o.stop
-		if o.stop == nil || !o.stop.runnable && o.stop.reason == "" {
-			act = o.start
+		why := o.stop
+		if why == nil || why.reason == "" {
+			why = o.start
 		}
-		if o.start.reason != "" {
-			act = o.start
-		}
-		return o.line("Stop", o.stop, act)
-	case o.moving && r.failed:
-		return o.line("Recover", o.stop, nil)
+		return o.line("Stop", o.cur, nil, o.stop, why)
 	case r.failed:
-		return o.line("Recover", o.stop, nil)
-	case o.moving:
-		return o.line("Move", o.stop, o.stop)
+		return o.line("Recover", o.cur, o.next, o.stop, nil)
+	case o.moving():
+		return o.line("Move", o.cur, o.next, o.stop, nil)
 	}
-	return o.line("Restart", o.start, o.start)
+	return o.line("Restart", o.cur, o.next, o.start, nil)
 }
 
-func (o *outlook) otherRole() *Change {
+func (o *outlook) otherRole() []Change {
 	r := o.r
 	switch {
-	case r.nextRole <= RoleStopped:
-		return o.line("Stop", o.stop, o.stop)
-	case r.role <= RoleStopped:
-		if o.start != nil && r.nextRole > RoleUnpromoted {
-			if o.promote != nil && !o.promote.runnable && o.promote.reason != "" {
-				return o.line("Promote", o.start, o.promote)
-			}
-			return o.line("Promote", o.start, nil)
-		}
-		return o.line("Start", o.start, o.start)
-	case r.nextRole > r.role:
-		return o.line("Promote", o.promote, o.promote)
+	case o.stop != nil && (r.nextRole <= RoleStopped || o.start != nil && !o.start.runnable):
+		return o.stops()
+	case o.stop != nil && r.failed && r.failedStop:
+		return o.line("Recover", o.cur, o.next, o.stop, o.start)
+	case o.moving():
+		return o.line("Move", o.cur, o.next, o.stop, nil)
+	case o.stop != nil && !o.stop.optional:
+		return o.line("Restart", o.cur, o.next, o.start, nil)
+	case r.role == RolePromoted:
+		return o.line("Demote", o.cur, o.next, o.demote, nil)
+	case r.nextRole == RolePromoted:
+		return o.line("Promote", o.cur, o.next, o.promote, nil)
+	case r.role <= RoleStopped && r.nextRole > RoleStopped:
+		return o.line("Start", o.cur, o.next, o.start, nil)
 	}
-	return o.line("Demote", o.demote, o.demote)
+	return nil
 }
 
-// line writes the change; source is the action that could be impossible, reason the one that tells why.
-func (o *outlook) line(what string, source, reason *action) *Change {
-	r := o.r
-	x := &Change{Action: what, Resource: r.id, Detail: o.detail(what)}
-	for _, n := range []*node{o.next, o.cur} {
-		if n != nil {
-			x.Node = n.name
-			break
+// stops has a line for each node a resource is active on.
+func (o *outlook) stops() []Change {
+	var out []Change
+	for _, n := range o.r.runningOn {
+		a := actionOn(o.r, "stop", n)
+		why := o.start
+		if a != nil && a.reason != "" {
+			why = a
 		}
+		out = append(out, o.line("Stop", n, nil, a, why)...)
 	}
-	if reason != nil && reason.reason != "" {
-		x.Reason = reason.reason
+	if len(out) == 0 {
+		why := o.stop
+		if why.reason == "" && o.start != nil {
+			why = o.start
+		}
+		if o.cur == nil {
+			return o.line("Start", nil, o.next, o.start, nil)
+		}
+		return o.line("Stop", o.cur, nil, o.stop, why)
 	}
+	return out
+}
+
+// line words a change. act is the action that could be impossible, why the one that tells the reason (act when nil).
+func (o *outlook) line(what string, from, to *node, act, why *action) []Change {
+	r := o.r
+	x := Change{Action: what, Resource: r.id, Detail: o.detail(from, to)}
+	if x.Node = nodeName(to); to == nil {
+		x.Node = nodeName(from)
+	}
+	if why == nil {
+		why = act
+	}
+	if why != nil {
+		x.Reason = why.reason
+	}
+	blocked := act != nil && !act.runnable
 	x.Text = fmt.Sprintf("%-10s %s     ( %s )", what, r.id, x.Detail)
-	if x.Reason != "" {
+	switch {
+	case x.Reason != "" && blocked:
+		x.Text += "  due to " + x.Reason + " (blocked)"
+	case x.Reason != "":
 		x.Text += "  due to " + x.Reason
+	case blocked:
+		x.Text += "  blocked"
 	}
-	if source != nil && !source.runnable {
-		x.Text += " (blocked)"
-	}
-	return x
+	return []Change{x}
 }
 
-func (o *outlook) detail(what string) string {
+// detail words where from and to, and in which role.
+func (o *outlook) detail(from, to *node) string {
 	r := o.r
-	roles := r.isPromotable()
-	cur, next := nodeName(o.cur), nodeName(o.next)
-	switch what {
-	case "Start":
-		if roles {
-			return r.nextRole.String() + " " + next
-		}
-		return next
-	case "Stop":
-		if roles {
-			return r.role.String() + " " + cur
-		}
-		return cur
-	case "Promote", "Demote":
-		at := next
-		if at == "" {
-			at = cur
-		}
-		if o.moving {
-			return fmt.Sprintf("%s %s -> %s %s", r.role, cur, r.nextRole, next)
-		}
-		return fmt.Sprintf("%s -> %s %s", r.role, r.nextRole, at)
+	roles := r.role > RoleStarted || r.nextRole > RoleUnpromoted
+	role := r.role
+	if role == RoleUnknown {
+		role = RoleStopped
 	}
-	if o.moving {
-		if roles {
-			return fmt.Sprintf("%s %s -> %s %s", r.role, cur, r.nextRole, next)
-		}
-		return cur + " -> " + next
+	sameHost, sameRole := from == to, r.role == r.nextRole
+	switch {
+	case from == nil && roles:
+		return fmt.Sprintf("%s -> %s %s", role, r.nextRole, to.name)
+	case from == nil:
+		return to.name
+	case (to == nil || sameRole && sameHost) && roles:
+		return role.String() + " " + from.name
+	case to == nil || sameRole && sameHost:
+		return from.name
+	case sameRole && roles:
+		return fmt.Sprintf("%s -> %s %s", from.name, to.name, role)
+	case sameRole:
+		return from.name + " -> " + to.name
+	case sameHost:
+		return fmt.Sprintf("%s -> %s %s", role, r.nextRole, from.name)
 	}
-	at := next
-	if at == "" {
-		at = cur
-	}
-	if roles {
-		return r.role.String() + " " + at
-	}
-	return strings.TrimSpace(at)
+	return fmt.Sprintf("%s %s -> %s %s", role, from.name, r.nextRole, to.name)
 }

@@ -85,7 +85,9 @@ func (c *cluster) updateLink(l *link, then *action) changed {
 	}
 	firstFlags, thenFlags := c.flagsFor(first, thenNode), c.flagsFor(then, firstNode)
 	if first != l.first {
-		if orderActions(first, then, l.flags) {
+		isNew := orderActions(first, then, l.flags)
+		l.flags = 0
+		if isNew {
 			return changedThen
 		}
 		return 0
@@ -107,7 +109,7 @@ func isAncestor(r, parent *resource) bool {
 // it, notifications included.
 func expandFirst(a *action) *action {
 	r := a.rsc
-	if r.kind != clone || a.interval > 0 || strings.Contains(a.slot, "_notify_") {
+	if r.kind == primitive || a.interval > 0 || strings.Contains(a.slot, "_notify_") {
 		return a
 	}
 	task, ok := map[string]string{"stop": "stopped", "start": "running", "promote": "promoted", "demote": "demoted",
@@ -115,7 +117,7 @@ func expandFirst(a *action) *action {
 	if !ok {
 		return a
 	}
-	if r.notify {
+	if r.kind == clone && r.notify {
 		task = "confirmed-post_notify_" + task
 	}
 	if x := r.firstAction(task, nil); x != nil {
@@ -247,7 +249,7 @@ func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) chang
 	if o&(impliesThen|impliesFirst|restarts) != 0 && first.rsc != nil && !first.rsc.managed && first.rsc.blocked &&
 		!first.runnable && first.is("stop") && then.runnable {
 		then.runnable = false
-		then.setReason("blocked by failed " + first.rsc.id)
+		then.setReason(unrunnableReason(first))
 		ch |= changedThen
 	}
 	return ch
@@ -379,6 +381,7 @@ func (c *cluster) applyOne(first, then *action, ff flags, m mask, o order) chang
 	case impliesFirst:
 		if !then.optional && !ff.optional && first.optional {
 			first.optional = false
+			first.setReason(because("required", then, first))
 		}
 	case promotedImpliesFirst:
 		if then.rsc != nil && then.rsc.role == RolePromoted && !then.optional && first.optional {
@@ -437,9 +440,6 @@ func applyRestart(first, then *action, m mask) {
 		return
 	}
 	if first.runnable {
-		if first.optional && first.reason == "" {
-			first.reason = then.reason
-		}
 		first.optional = false
 	}
 	if !then.optional {
@@ -450,18 +450,19 @@ func applyRestart(first, then *action, m mask) {
 	}
 }
 
-func unrunnableReason(first *action) string {
-	if first.rsc == nil {
-		return "unrunnable " + first.task
-	}
-	return "unrunnable " + first.rsc.id + " " + origTask(first)
-}
+func unrunnableReason(first *action) string { return because("unrunnable", first, nil) }
 
-func requiredReason(first, then *action) string {
-	if first.rsc == nil || first.rsc == then.rsc {
-		return first.reason
+func requiredReason(first, then *action) string { return because("required", first, then) }
+
+// because words that something follows from another action, "" if that is one of the same resource.
+func because(what string, cause, of *action) string {
+	if cause.rsc == nil {
+		return what + " " + cause.task
 	}
-	return "required " + first.rsc.id + " " + origTask(first)
+	if of != nil && cause.rsc == of.rsc {
+		return ""
+	}
+	return what + " " + cause.rsc.id + " " + cause.task
 }
 
 // blockDependents keeps what must run with a resource that cannot start (or be promoted) from doing so.
