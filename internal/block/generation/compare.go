@@ -99,7 +99,7 @@ func Compare(self, peer Side, link Link) Comparison {
 // A rule decides the comparison and returns true, or leaves it to the next one.
 type ruleFunc func(c *Comparison, self, peer Side, link Link) bool
 
-var rules = [...]ruleFunc{ruleFresh, ruleEqual, rulePeerAhead, ruleSelfAhead, ruleDiverged}
+var rules = [...]ruleFunc{ruleFresh, ruleEqual, ruleBothAhead, rulePeerAhead, ruleSelfAhead, ruleDiverged}
 
 func (c *Comparison) is(v Verdict, rule int) bool {
 	c.Verdict, c.Rule = v, rule
@@ -187,6 +187,16 @@ func rulePresentPrimary(c *Comparison, self, peer Side, link Link, rule int) boo
 		return c.is(SourceBitmap, rule)
 	}
 	return c.is(TargetBitmap, rule)
+}
+
+// ruleBothAhead: each side has left the other's generation behind. No course of events makes that, only disks that were
+// copied or set by hand; both sides would become the target.
+func ruleBothAhead(c *Comparison, self, peer Side, link Link) bool {
+	there, back := *c, *c
+	if !rulePeerAhead(&there, self, peer, link) || !ruleSelfAhead(&back, self, peer, link) {
+		return false
+	}
+	return c.is(Unrelated, 0)
 }
 
 // rulePeerAhead: this node's generation is one the peer has left behind.
