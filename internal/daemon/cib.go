@@ -8,6 +8,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/controller"
 	"holdfast/internal/cluster/state"
 )
 
@@ -37,6 +38,9 @@ func (d *Daemon) cibPush(ctx context.Context, in api.CIBPushRequest) (api.CIB, e
 	if err != nil {
 		return api.CIB{}, err
 	}
+	if err := valid(in.XML); err != nil {
+		return api.CIB{}, &api.Error{Code: 1, Message: err.Error()}
+	}
 	before := policy(s.raft.View().CIB)
 	c := &state.CIBReplace{Base: in.Base, XML: in.XML, By: in.By, Client: "pcs", Origin: d.node, UnixSeconds: time.Now().Unix()}
 	if _, err := d.change(ctx, c); err != nil {
@@ -53,6 +57,20 @@ func (d *Daemon) cibPush(ctx context.Context, in api.CIBPushRequest) (api.CIB, e
 	return api.CIB{XML: string(doc.Bytes())}, nil
 }
 
+// valid checks a document as the schema does; warnings pass.
+func valid(xml string) error {
+	doc, err := cib.Parse([]byte(xml))
+	if err != nil {
+		return fmt.Errorf("the CIB is not accepted: %w", err)
+	}
+	for _, p := range cib.Validate(doc) {
+		if p.Severity == cib.Error {
+			return fmt.Errorf("the CIB is not accepted: %s", p)
+		}
+	}
+	return nil
+}
+
 // policy is the no-quorum-policy of a CIB.
 func policy(doc *cib.Document) string {
 	if doc == nil {
@@ -63,6 +81,16 @@ func policy(doc *cib.Document) string {
 
 // cleanup forgets failures and history, so that the resource is probed again.
 func (d *Daemon) cleanup(ctx context.Context, in api.CleanupRequest) (api.Empty, error) {
-	what := &state.HistoryEdit{Node: in.Node, Resource: in.Resource}
-	return d.change(ctx, &state.CIBStatus{Edits: []state.StatusEdit{{ClearFailures: what}, {DeleteHistory: what}}})
+	s, err := d.needSession()
+	if err != nil {
+		return api.Empty{}, err
+	}
+	edits, err := controller.CleanupEdits(s.raft.View(), in.Resource, in.Node)
+	if err != nil {
+		return api.Empty{}, &api.Error{Code: 1, Message: err.Error()}
+	}
+	if len(edits) == 0 {
+		return api.Empty{}, nil
+	}
+	return d.change(ctx, &state.CIBStatus{Edits: edits})
 }
