@@ -51,6 +51,29 @@ func (l *lead) pending(w *walk, ready []*transition.Action) []state.StatusEdit {
 	return edits
 }
 
+// forgetPending deals with operations recorded as pending when none is under way: their leader died before a node had
+// taken them. The record has replaced the one before, so what the resource does is not known: its history is deleted,
+// and it is probed again. False: the log did not take it.
+func (l *lead) forgetPending() bool {
+	var edits []state.StatusEdit
+	for _, st := range l.view.CIB.Status().ChildrenNamed("node_state") {
+		for _, rsc := range st.Child("lrm").Child("lrm_resources").ChildrenNamed("lrm_resource") {
+			if rsc.ChildWith("lrm_rsc_op", "op-status", "-1") != nil {
+				edits = append(edits, state.StatusEdit{DeleteHistory: &state.HistoryEdit{Node: st.Get("uname"), Resource: rsc.ID()}})
+			}
+		}
+	}
+	if len(edits) == 0 {
+		return true
+	}
+	if err := l.record(edits); err != nil {
+		l.c.cfg.Logs.Warn("operations never begun not cleared from the status", "err", err)
+		return false
+	}
+	l.look()
+	return true
+}
+
 func showsPending(task string) bool {
 	switch task {
 	case "start", "stop", "promote", "demote", "migrate_to", "migrate_from":

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast/internal/agent"
+	"holdfast/internal/cluster/cib"
 	"holdfast/internal/cluster/executor"
 	"holdfast/internal/cluster/state"
 )
@@ -413,6 +414,26 @@ func TestCleanupEdits(t *testing.T) {
 		}
 		if x.fails != "" && (err == nil || !strings.Contains(err.Error(), x.fails)) {
 			t.Errorf("%q on %q: %v", x.resource, x.node, err)
+		}
+	}
+}
+
+// A leader dies after it has recorded a promotion as pending and before the node has heard of it. The record has taken
+// the place of what was known: the next leader must not believe it, but look.
+func TestAPendingRecordOfNothingIsForgotten(t *testing.T) {
+	c := newCluster(t, tutorial)
+	c.adopt("mysqlr0")
+	for _, n := range []string{"db1", "db2"} {
+		c.must(&state.CIBStatus{Edits: []state.StatusEdit{{Op: &state.OpEdit{Record: cib.OpRecord{Node: n, Resource: "drbd_ha", Class: "ocf",
+			Provider: "linbit", Type: "drbd", Task: "promote", RC: 193, Status: -1, CallID: -1, ActionID: 3, TransitionID: 7, Origin: "dead"}}}}})
+	}
+	c.elect("web1")
+	c.until("a promoted volume", func() bool { return c.view().Volumes["mysqlr0"].Primary != "" })
+	c.serves(c.view().Volumes["mysqlr0"].Primary)
+	c.settled()
+	for _, n := range []string{"db1", "db2"} {
+		if got := c.hosts[n].called("drbd_ha monitor"); got != 1 {
+			t.Errorf("%s was probed %d times", n, got)
 		}
 	}
 }

@@ -93,7 +93,6 @@ func (l *lead) run() {
 		if st := l.c.cfg.Log.Status(); !st.IsLeader || st.Term != l.term {
 			return
 		}
-		l.look()
 		l.advance()
 		l.tellSettled()
 		timer := time.NewTimer(l.wait())
@@ -254,7 +253,10 @@ func (l *lead) describe(a *transition.Action) map[string]any {
 
 // advance goes on as far as possible: starts what may start, ends a transition, makes the next.
 func (l *lead) advance() {
-	for l.view != nil && l.view.CIB != nil {
+	for {
+		if l.look(); l.view == nil {
+			return
+		}
 		if l.walk != nil && !l.stale {
 			l.startReady()
 		}
@@ -268,6 +270,10 @@ func (l *lead) advance() {
 			l.endTransition()
 		}
 		if !l.stale || time.Now().Before(l.notBefore) {
+			return
+		}
+		if !l.forgetPending() {
+			l.notBefore = time.Now().Add(cluster.DispatchRetry)
 			return
 		}
 		l.schedule()

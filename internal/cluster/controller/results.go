@@ -76,6 +76,9 @@ func (l *lead) takeReports(batch []message) {
 
 // fresh tells whether a report is worth recording. If not, err is what its sender is told: nil when it matters no more.
 func (l *lead) fresh(view *state.View, r *executor.Report) (bool, error) {
+	if r.Term > l.term {
+		return false, ErrNotLeading
+	}
 	if lease := view.Leases[r.Node]; r.Session > lease.Session {
 		return false, errors.New("this member has not yet heard of the session")
 	}

@@ -68,12 +68,18 @@ func (e *Executor) oldest() (Report, bool) {
 	if len(e.table.Outbox) == 0 || e.table.Session == 0 {
 		return Report{}, false
 	}
-	return e.table.Outbox[0], true
+	r := e.table.Outbox[0]
+	r.Term = e.table.Term
+	return r, true
 }
 
+// taken removes a report from the outbox, unless a new leader has been told of it meanwhile: then that one waits for it.
 func (e *Executor) taken(r Report) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if r.Term != e.table.Term {
+		return
+	}
 	e.table.Outbox = slices.DeleteFunc(e.table.Outbox, func(x Report) bool { return x.Seq == r.Seq })
 	e.save()
 }

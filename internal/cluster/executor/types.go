@@ -44,7 +44,10 @@ type Request struct {
 // Report is the result of an operation, on its way to the leader.
 type Report struct {
 	// Seq numbers the reports of a session, from 1: one delivered twice is known by it.
-	Seq     uint64 `json:"seq"`
+	Seq uint64 `json:"seq"`
+	// Term is the highest the node has heard of: a leader of an older one must not take the report, since a newer one has
+	// been told that it will come.
+	Term    uint64 `json:"term"`
 	Node    string `json:"node"`
 	Session uint64 `json:"session"`
 	// Key, TargetRC and Digest of the request. A recurring operation keeps those of the request that began it.
