@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/kernel/fuseloop"
+	"holdfast/internal/block/resfile"
 	"holdfast/internal/block/resload"
 	"holdfast/internal/block/volume"
 	"holdfast/internal/clock"
@@ -34,17 +37,35 @@ func serveVolume(ctx context.Context, name string, e environment, log *slog.Logg
 	if !ok {
 		return fmt.Errorf("'%s' not defined in your config (for this host)", name)
 	}
-	holder, err := guard.Dial(e.root)
+	self, _, err := res.For(e.hostname)
 	if err != nil {
-		return fmt.Errorf("volume %s: its kernel device needs the guard: %w", name, err)
+		return err
 	}
-	defer holder.Close()
+	holder := guard.NewKeeper(e.root, log)
 	fuseloop.PrepareProcess(log)
 	return volume.Run(ctx, volume.Config{
 		Root: e.root, Resource: res, Node: e.hostname, Clock: clock.System{}, Log: log,
 		Frontend: func(t kernel.Target) (kernel.Frontend, error) {
-			return fuseloop.Open(fuseloop.Config{Name: name, Target: t, Guard: holder, Log: log})
+			return fuseloop.Open(fuseloop.Config{Name: name, Target: t, Guard: holder, BlockSize: blockSize(self), Log: log})
 		},
 		Lease: func() (volume.Lease, error) { return leasepage.Open(e.root.LeasePage()) },
 	})
+}
+
+// blockSize is the logical block size of a host's disk, which the volume offers too; 0, the front end's choice, if it
+// cannot be told (the attach, a moment later, says why).
+func blockSize(host *resfile.Host) int {
+	if len(host.Volumes) == 0 {
+		return 0
+	}
+	fd, err := unix.Open(host.Volumes[0].Disk, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	size, err := unix.IoctlGetInt(fd, unix.BLKSSZGET)
+	if err != nil {
+		return 0
+	}
+	return size
 }
