@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +14,9 @@ import (
 )
 
 // Link is an established pair of connections. Start begins reading; Send and SendMeta may be called from any goroutine;
+
 // nothing blocks on the network.
+
 type Link struct {
 	Protocol int
 	Features uint32
@@ -47,7 +48,9 @@ type Link struct {
 }
 
 // Packet is what came from the peer. Body is valid during the handler only; Data, if not nil, belongs to the receiver,
+
 // who releases it and then calls Done.
+
 type Packet struct {
 	Command wire.Command
 	Form    wire.Form
@@ -65,7 +68,9 @@ func newLink(cfg Config, p *pairing) *Link {
 }
 
 // Start begins. handler gets every packet, from two goroutines; for a packet with Data it may block until there is room.
+
 // down is called once, after everything has stopped and no buffer given to Send is in use any more.
+
 func (l *Link) Start(pool *Pool, handler func(Packet), down func(reason string, silent bool)) {
 	l.pool, l.handler, l.down = pool, handler, down
 	l.touch()
@@ -83,6 +88,7 @@ func (l *Link) Start(pool *Pool, handler func(Packet), down func(reason string, 
 }
 
 // Close drops the connection; down follows.
+
 func (l *Link) Close(reason string) { l.end(reason, false) }
 
 func (l *Link) end(reason string, silent bool) {
@@ -97,31 +103,40 @@ func (l *Link) end(reason string, silent bool) {
 }
 
 // Discard closes a link that was never started.
+
 func (l *Link) Discard() {
 	l.data.conn.Close()
 	l.meta.conn.Close()
 }
 
-func (l *Link) touch()                    { l.heard.Store(int64(time.Since(l.born))) }
-func (l *Link) silence() time.Duration    { return time.Since(l.born) - time.Duration(l.heard.Load()) }
+func (l *Link) touch() { l.heard.Store(int64(time.Since(l.born))) }
+
+func (l *Link) silence() time.Duration { return time.Since(l.born) - time.Duration(l.heard.Load()) }
+
 func (l *Link) form(length int) wire.Form { return wire.FormFor(l.Protocol, length) }
 
 // Send queues a packet for the data connection, in order. extra follows the payload without being copied: it must stay
+
 // unchanged until the peer has acknowledged the packet or the link is down; buffer, if not nil, is released once sent.
+
 func Send[P wire.Payload](l *Link, cmd wire.Command, p P, extra []byte, buffer *Buffer) {
 	l.data.push(l, cmd, p, extra, buffer)
 }
 
 // SendMeta queues a packet for the meta connection.
+
 func SendMeta[P wire.Payload](l *Link, cmd wire.Command, p P) { l.meta.push(l, cmd, p, nil, nil) }
 
 // SendBytes queues ready-made packets for the data connection.
+
 func (l *Link) SendBytes(packets []byte) { l.data.pushRaw(l, packets) }
 
 // Form is the header form of a packet with this payload length.
+
 func (l *Link) Form(length int) wire.Form { return l.form(length) }
 
 // Ping asks for a PingAck that tells that the peer has read all that was sent on the meta connection; handler gets it.
+
 func (l *Link) Ping() {
 	l.pingWant.Store(l.ping())
 }
@@ -132,6 +147,7 @@ func (l *Link) ping() int64 {
 }
 
 // Done tells that a packet's data has been dealt with, so that more may be read.
+
 func (l *Link) Done(bytes int) { l.credit.give(bytes) }
 
 func (l *Link) readData() {
@@ -155,6 +171,7 @@ func (l *Link) fail(where string, err error) {
 }
 
 // receive reads a packet of the data connection.
+
 func (l *Link) receive(h wire.Header) error {
 	p := Packet{Command: h.Command, Form: l.data.lastForm}
 	if !h.Command.Known() {
@@ -236,6 +253,7 @@ func (l *Link) receiveMeta(h wire.Header) error {
 }
 
 // watch pings a silent peer and drops one that does not answer. A pause of this process itself is not held against it.
+
 func (l *Link) watch() {
 	step := min(l.cfg.PingTimeout/5, 100*time.Millisecond)
 	tick := time.NewTicker(step)
@@ -266,140 +284,14 @@ func (l *Link) watch() {
 }
 
 // channel is one of the two connections, with its queue of packets to send.
-type channel struct {
-	conn     net.Conn
-	in       *bufio.Reader
-	tls      bool
-	lastForm wire.Form
-	body     []byte
-
-	mu      sync.Mutex
-	wake    *sync.Cond
-	queue   outbox
-	stopped bool
-}
 
 // outbox is what waits to be sent: fixed parts one after the other in heads, and what follows each of them.
-type outbox struct {
-	heads []byte
-	items []outItem
-}
-
-type outItem struct {
-	end    int // of its fixed part in heads
-	extra  []byte
-	buffer *Buffer
-}
-
-const readBuffer = 64 << 10
-
-func newChannel(c net.Conn, tls bool) *channel {
-	ch := &channel{conn: c, in: bufio.NewReaderSize(c, readBuffer), tls: tls}
-	ch.wake = sync.NewCond(&ch.mu)
-	return ch
-}
-
-func (c *channel) header() (wire.Header, error) {
-	p, err := c.in.Peek(8)
-	if err != nil {
-		return wire.Header{}, err
-	}
-	h, size, err := wire.DecodeHeader(p)
-	if errors.Is(err, wire.ErrMore) {
-		if p, err = c.in.Peek(size); err != nil {
-			return h, err
-		}
-		h, size, err = wire.DecodeHeader(p)
-	}
-	if err != nil {
-		return h, err
-	}
-	c.lastForm = formOf(size, p)
-	_, err = c.in.Discard(size)
-	return h, err
-}
-
-func formOf(size int, p []byte) wire.Form {
-	switch {
-	case size == wire.MaxHeader:
-		return wire.Form100
-	case p[0] == 0x83 && p[1] == 0x5a:
-		return wire.Form95
-	}
-	return wire.Form80
-}
-
-func (c *channel) scratch(n int) []byte {
-	if cap(c.body) < n {
-		c.body = make([]byte, n)
-	}
-	return c.body[:n]
-}
-
-func (c *channel) push(l *Link, cmd wire.Command, p wire.Payload, extra []byte, buffer *Buffer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.refuse(l) {
-		buffer.Release()
-		return
-	}
-	n := p.Len() + len(extra)
-	c.queue.heads = wire.AppendHeader(c.queue.heads, l.form(n), wire.Header{Command: cmd, Length: uint32(n)})
-	c.queue.heads = p.AppendTo(c.queue.heads)
-	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads), extra: extra, buffer: buffer})
-	c.wake.Signal()
-}
-
-func (c *channel) pushRaw(l *Link, packets []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.refuse(l) {
-		return
-	}
-	c.queue.heads = append(c.queue.heads, packets...)
-	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads)})
-	c.wake.Signal()
-}
 
 // refuse tells that nothing can be queued. A queue over its limit ends the link.
-func (c *channel) refuse(l *Link) bool {
-	if c.stopped {
-		return true
-	}
-	if len(c.queue.items) >= block.MaxSendQueue {
-		go l.end("the peer does not take what it is sent", false)
-		return true
-	}
-	return false
-}
-
-func (c *channel) stop() {
-	c.mu.Lock()
-	c.stopped = true
-	c.wake.Broadcast()
-	c.mu.Unlock()
-	// A packet that says why (a reply, a last state) may be queued: let the writer have its moment.
-	c.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
-	c.conn.SetReadDeadline(time.Now())
-}
 
 // lingerTimeout bounds the sending of what is queued when a link is closed.
-const lingerTimeout = 100 * time.Millisecond
 
 // take waits for packets and swaps the queue with an empty one; ok is false when the link is closed and all is sent.
-func (c *channel) take(empty outbox) (outbox, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.queue.items) == 0 {
-		if c.stopped {
-			return outbox{}, false
-		}
-		c.wake.Wait()
-	}
-	q := c.queue
-	c.queue = outbox{heads: empty.heads[:0], items: empty.items[:0]}
-	return q, true
-}
 
 func (l *Link) write(c *channel) {
 	var out sender = &vectorSender{conn: c.conn}
@@ -425,6 +317,7 @@ func (l *Link) write(c *channel) {
 }
 
 // drain releases what will not be sent.
+
 func (l *Link) drain(c *channel) {
 	for {
 		q, ok := c.take(outbox{})
@@ -438,6 +331,7 @@ func (l *Link) drain(c *channel) {
 }
 
 // transmit sends a queue; a peer that takes nothing for PeerTimeout is dropped.
+
 func (l *Link) transmit(c *channel, out sender, q outbox) error {
 	select {
 	case <-l.closed:
@@ -451,86 +345,8 @@ func (l *Link) transmit(c *channel, out sender, q outbox) error {
 	return err
 }
 
-type sender interface{ send(outbox) error }
-
 // vectorSender writes a queue with few system calls and without copying.
-type vectorSender struct {
-	conn net.Conn
-	vec  net.Buffers
-}
-
-func (s *vectorSender) send(q outbox) error {
-	s.vec = s.vec[:0]
-	from := 0
-	for i, it := range q.items {
-		if len(it.extra) == 0 && i+1 < len(q.items) {
-			continue // joins the next one's fixed part
-		}
-		s.vec = append(s.vec, q.heads[from:it.end])
-		from = it.end
-		if len(it.extra) > 0 {
-			s.vec = append(s.vec, it.extra)
-		}
-	}
-	vec := s.vec
-	_, err := vec.WriteTo(s.conn)
-	return err
-}
 
 // bufferSender gathers small packets into TLS records.
-type bufferSender struct{ w *bufio.Writer }
-
-func (s *bufferSender) send(q outbox) error {
-	from := 0
-	for _, it := range q.items {
-		if _, err := s.w.Write(q.heads[from:it.end]); err != nil {
-			return err
-		}
-		from = it.end
-		if _, err := s.w.Write(it.extra); err != nil {
-			return err
-		}
-	}
-	return s.w.Flush()
-}
 
 // credit bounds the data received and not yet dealt with.
-type credit struct {
-	mu     sync.Mutex
-	wake   *sync.Cond
-	bytes  int
-	count  int
-	closed bool
-}
-
-func newCredit() *credit {
-	c := &credit{}
-	c.wake = sync.NewCond(&c.mu)
-	return c
-}
-
-func (c *credit) take(n int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.closed && (c.bytes+n > block.MaxPeerBytes || c.count >= block.MaxPeerRequests) {
-		c.wake.Wait()
-	}
-	c.bytes += n
-	c.count++
-	return !c.closed
-}
-
-func (c *credit) give(n int) {
-	c.mu.Lock()
-	c.bytes -= n
-	c.count--
-	c.mu.Unlock()
-	c.wake.Signal()
-}
-
-func (c *credit) close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.wake.Broadcast()
-}

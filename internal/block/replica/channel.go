@@ -1,0 +1,184 @@
+package replica
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"holdfast/internal/block"
+	"holdfast/internal/block/wire"
+)
+
+type channel struct {
+	conn     net.Conn
+	in       *bufio.Reader
+	tls      bool
+	lastForm wire.Form
+	body     []byte
+
+	mu      sync.Mutex
+	wake    *sync.Cond
+	queue   outbox
+	stopped bool
+}
+
+type outbox struct {
+	heads []byte
+	items []outItem
+}
+
+type outItem struct {
+	end    int // of its fixed part in heads
+	extra  []byte
+	buffer *Buffer
+}
+
+const readBuffer = 64 << 10
+
+func newChannel(c net.Conn, tls bool) *channel {
+	ch := &channel{conn: c, in: bufio.NewReaderSize(c, readBuffer), tls: tls}
+	ch.wake = sync.NewCond(&ch.mu)
+	return ch
+}
+
+func (c *channel) header() (wire.Header, error) {
+	p, err := c.in.Peek(8)
+	if err != nil {
+		return wire.Header{}, err
+	}
+	h, size, err := wire.DecodeHeader(p)
+	if errors.Is(err, wire.ErrMore) {
+		if p, err = c.in.Peek(size); err != nil {
+			return h, err
+		}
+		h, size, err = wire.DecodeHeader(p)
+	}
+	if err != nil {
+		return h, err
+	}
+	c.lastForm = formOf(size, p)
+	_, err = c.in.Discard(size)
+	return h, err
+}
+
+func formOf(size int, p []byte) wire.Form {
+	switch {
+	case size == wire.MaxHeader:
+		return wire.Form100
+	case p[0] == 0x83 && p[1] == 0x5a:
+		return wire.Form95
+	}
+	return wire.Form80
+}
+
+func (c *channel) scratch(n int) []byte {
+	if cap(c.body) < n {
+		c.body = make([]byte, n)
+	}
+	return c.body[:n]
+}
+
+func (c *channel) push(l *Link, cmd wire.Command, p wire.Payload, extra []byte, buffer *Buffer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refuse(l) {
+		buffer.Release()
+		return
+	}
+	n := p.Len() + len(extra)
+	c.queue.heads = wire.AppendHeader(c.queue.heads, l.form(n), wire.Header{Command: cmd, Length: uint32(n)})
+	c.queue.heads = p.AppendTo(c.queue.heads)
+	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads), extra: extra, buffer: buffer})
+	c.wake.Signal()
+}
+
+func (c *channel) pushRaw(l *Link, packets []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refuse(l) {
+		return
+	}
+	c.queue.heads = append(c.queue.heads, packets...)
+	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads)})
+	c.wake.Signal()
+}
+
+func (c *channel) refuse(l *Link) bool {
+	if c.stopped {
+		return true
+	}
+	if len(c.queue.items) >= block.MaxSendQueue {
+		go l.end("the peer does not take what it is sent", false)
+		return true
+	}
+	return false
+}
+
+func (c *channel) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.wake.Broadcast()
+	c.mu.Unlock()
+	// A packet that says why (a reply, a last state) may be queued: let the writer have its moment.
+	c.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	c.conn.SetReadDeadline(time.Now())
+}
+
+const lingerTimeout = 100 * time.Millisecond
+
+func (c *channel) take(empty outbox) (outbox, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.queue.items) == 0 {
+		if c.stopped {
+			return outbox{}, false
+		}
+		c.wake.Wait()
+	}
+	q := c.queue
+	c.queue = outbox{heads: empty.heads[:0], items: empty.items[:0]}
+	return q, true
+}
+
+type sender interface{ send(outbox) error }
+
+type vectorSender struct {
+	conn net.Conn
+	vec  net.Buffers
+}
+
+func (s *vectorSender) send(q outbox) error {
+	s.vec = s.vec[:0]
+	from := 0
+	for i, it := range q.items {
+		if len(it.extra) == 0 && i+1 < len(q.items) {
+			continue // joins the next one's fixed part
+		}
+		s.vec = append(s.vec, q.heads[from:it.end])
+		from = it.end
+		if len(it.extra) > 0 {
+			s.vec = append(s.vec, it.extra)
+		}
+	}
+	vec := s.vec
+	_, err := vec.WriteTo(s.conn)
+	return err
+}
+
+type bufferSender struct{ w *bufio.Writer }
+
+func (s *bufferSender) send(q outbox) error {
+	from := 0
+	for _, it := range q.items {
+		if _, err := s.w.Write(q.heads[from:it.end]); err != nil {
+			return err
+		}
+		from = it.end
+		if _, err := s.w.Write(it.extra); err != nil {
+			return err
+		}
+	}
+	return s.w.Flush()
+}

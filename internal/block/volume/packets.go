@@ -1,0 +1,199 @@
+package volume
+
+import (
+	"bytes"
+	"fmt"
+
+	"holdfast/internal/block"
+	"holdfast/internal/block/replica"
+	"holdfast/internal/block/wire"
+	"holdfast/internal/block/writepath"
+)
+
+type bitmapIn struct{ wire.BitmapReceiver }
+
+func decode(p replica.Packet) packet {
+	out := packet{command: p.Command, form: p.Form, info: p.Info, data: p.Data}
+	var err error
+	switch p.Command {
+	case wire.WriteAck, wire.RSWriteAck, wire.RecvAck, wire.NegAck, wire.NegRSDReply, wire.NegDReply, wire.RSIsInSync,
+		wire.RSCancel, wire.RSDataRequest, wire.RSThinReq, wire.CsumRSRequest, wire.Superseded, wire.RetryWrite:
+		err = out.ack.Decode(p.Body)
+	case wire.Barrier, wire.BarrierAck:
+		var b wire.BarrierInfo
+		err = b.Decode(p.Body)
+		out.number, out.writes = b.Number, b.Writes
+	case wire.Trim, wire.Zeroes:
+		var r wire.RangeInfo
+		err = r.Decode(p.Body)
+		out.info, out.bytes = r.DataInfo, r.Bytes
+	case wire.Data, wire.RSDataReply:
+	default:
+		out.body = bytes.Clone(p.Body)
+	}
+	if err != nil {
+		out.command, out.body = malformed, []byte(err.Error())
+	}
+	return out
+}
+
+const malformed wire.Command = 0xffff
+
+func (e *engine) handlePacket(l *replica.Link, p *packet) {
+	if l != e.conn.link || e.conn.closing {
+		e.drop(l, p)
+		return
+	}
+	if err := e.onPacket(l, p); err != nil {
+		e.drop(l, p)
+		e.closeLink(fmt.Sprintf("%v: %v", p.command, err))
+	}
+}
+
+func (e *engine) drop(l *replica.Link, p *packet) {
+	if p.data != nil {
+		n := len(p.data.B)
+		p.data.Release()
+		p.data = nil
+		l.Done(n)
+	}
+}
+
+func (e *engine) onPacket(l *replica.Link, p *packet) error {
+	switch p.command {
+	case wire.Data, wire.Trim, wire.Zeroes:
+		return e.onWrite(l, p)
+	case wire.Barrier:
+		e.conn.receiver.Barrier(p.number)
+	case wire.WriteAck, wire.RSWriteAck, wire.RecvAck, wire.NegAck:
+		return e.onAck(p)
+	case wire.BarrierAck:
+		e.conn.heardAck = e.now()
+		if e.path == nil || !e.path.BarrierAck(p.number) {
+			return fmt.Errorf("number %d is not waited for", p.number)
+		}
+	case wire.RSDataRequest, wire.RSThinReq, wire.CsumRSRequest:
+		return e.onResyncRequest(p)
+	case wire.RSDataReply:
+		return e.onResyncReply(l, p)
+	case wire.NegRSDReply, wire.RSCancel:
+		return fmt.Errorf("the source cannot read sector %d", p.ack.Sector)
+	case wire.PingAck:
+		e.finishPinged()
+	case wire.UnplugRemote, wire.DelayProbe, wire.SyncParam, wire.SyncParam89, wire.NegDReply:
+	case wire.Bitmap, wire.CompressedBM:
+		return e.onBitmap(p)
+	default:
+		return e.onStatePacket(p)
+	}
+	return nil
+}
+
+func (e *engine) onStatePacket(p *packet) error {
+	switch p.command {
+	case wire.Protocol:
+		var v wire.ProtocolInfo
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		e.machine.PeerProtocol(e.env(), e.protocolInfo(), v)
+	case wire.Sizes:
+		var v wire.SizesInfo
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		e.machine.PeerSizes(e.env(), v)
+	case wire.UUIDs:
+		var v wire.UUIDSet
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		e.machine.PeerUUIDs(e.env(), v)
+	case wire.SyncUUID:
+		var v wire.Word64
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		e.machine.PeerSyncUUID(e.env(), uint64(v))
+	case wire.OutOfSync:
+		return e.onOutOfSync(p)
+	default:
+		return e.onChangePacket(p)
+	}
+	return nil
+}
+
+func (e *engine) onChangePacket(p *packet) error {
+	switch p.command {
+	case wire.StateChgReq, wire.ConnStChgReq:
+		var v wire.StateChange
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		if p.command == wire.StateChgReq {
+			e.machine.PeerChange(e.env(), v)
+		} else {
+			e.machine.PeerConnChange(e.env(), v)
+		}
+		return nil
+	case wire.State, wire.StateChgReply, wire.ConnStChgReply:
+		var v wire.Word32
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		switch p.command {
+		case wire.State:
+			e.machine.PeerState(e.env(), wire.StatesOf(uint32(v)))
+		case wire.StateChgReply:
+			e.machine.ChangeReply(e.env(), wire.StateReturn(v))
+		default:
+			e.machine.ConnChangeReply(e.env(), wire.StateReturn(v))
+		}
+		return nil
+	case malformed:
+		return fmt.Errorf("malformed packet: %s", p.body)
+	}
+	return fmt.Errorf("not supported here")
+}
+
+func (e *engine) onOutOfSync(p *packet) error {
+	var d wire.BlockDesc
+	if err := d.Decode(p.body); err != nil {
+		return err
+	}
+	s, err := e.span(d.Sector, int64(d.Bytes), block.MaxDiscard)
+	if err != nil {
+		return err
+	}
+	e.store.bits.SetBytes(s.Start, s.Len())
+	return nil
+}
+
+func (e *engine) onBitmap(p *packet) error {
+	if e.store == nil || e.machine.Conn() != wire.WFBitMapS && e.machine.Conn() != wire.WFBitMapT {
+		return fmt.Errorf("bitmap while %s", e.machine.Conn())
+	}
+	if e.conn.bitmapIn == nil {
+		e.conn.bitmapIn = &bitmapIn{}
+	}
+	in := e.conn.bitmapIn
+	if err := in.Receive(p.command, p.form, p.body, e.store.bits); err != nil {
+		return err
+	}
+	if in.Done() {
+		e.conn.bitmapIn = nil
+		e.machine.BitmapReceived(e.env())
+	}
+	return nil
+}
+
+func (e *engine) span(sector uint64, bytes, most int64) (writepath.Span, error) {
+	if e.store == nil {
+		return writepath.Span{}, fmt.Errorf("no disk here")
+	}
+	size := uint64(e.store.size)
+	if bytes <= 0 || bytes > most || bytes%512 != 0 || sector > size/512 || sector*512+uint64(bytes) > size {
+		return writepath.Span{}, fmt.Errorf("%d bytes at sector %d of a device of %d bytes", bytes, sector, size)
+	}
+	return writepath.Span{Start: int64(sector) * 512, End: int64(sector)*512 + bytes}, nil
+}

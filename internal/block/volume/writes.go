@@ -1,0 +1,185 @@
+package volume
+
+import (
+	"fmt"
+
+	"holdfast/internal/block"
+	"holdfast/internal/block/replica"
+	"holdfast/internal/block/wire"
+	"holdfast/internal/block/writepath"
+)
+
+func (e *engine) onWrite(l *replica.Link, p *packet) error {
+	if e.machine.IsPrimary() {
+		return fmt.Errorf("a write for a Primary")
+	}
+	n, most := int64(p.bytes), int64(block.MaxDiscard)
+	if p.data != nil {
+		n, most = int64(len(p.data.B)), block.MaxIO
+	}
+	s, err := e.span(p.info.Sector, n, most)
+	if err != nil {
+		return err
+	}
+	if e.sync.target != nil {
+		e.sync.target.Application(e.env().Now)
+	}
+	e.receive(l, p, s, false)
+	return nil
+}
+
+func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync bool) {
+	j := e.jobs.get()
+	j.purpose, j.dev, j.off, j.length, j.link = forPeer, e.store.data, s.Start, s.Len(), l
+	j.buffer, j.packet = p.data, *p
+	switch p.command {
+	case wire.Trim:
+		j.work = doDiscard
+	case wire.Zeroes:
+		j.work = doZero
+	default:
+		j.work, j.data = doWrite, p.data.B
+	}
+	p.data = nil
+	j.id = e.conn.receiver.Write(s, isResync)
+	for int(j.id) >= len(e.conn.received) {
+		e.conn.received = append(e.conn.received, nil)
+	}
+	e.conn.received[j.id] = j
+	e.stats.received += uint64(s.Len())
+}
+
+func (e *engine) runReceiver() bool {
+	r := e.conn.receiver
+	if r == nil {
+		return false
+	}
+	list := r.Effects()
+	for i := range list {
+		e.receiverEffect(&list[i])
+	}
+	r.Reuse(list)
+	return len(list) > 0
+}
+
+func (e *engine) receiverEffect(f *writepath.Effect) {
+	switch f.Do {
+	case writepath.WriteLocal:
+		j := e.conn.received[f.ID]
+		e.conn.peerJobs++
+		e.stats.written += uint64(j.length)
+		e.workers.add(j)
+	case writepath.FlushLocal:
+		j := e.jobs.get()
+		j.work, j.purpose, j.dev, j.link = doFlush, forPeerSync, e.store.data, e.conn.link
+		e.workers.add(j)
+	case writepath.AckBarrier:
+		replica.SendMeta(e.conn.link, wire.BarrierAck, wire.BarrierInfo{Number: f.Number, Writes: f.Writes})
+	}
+}
+
+func (e *engine) peerWritten(j *job) {
+	e.conn.peerJobs--
+	if j.buffer != nil {
+		n := len(j.buffer.B)
+		j.buffer.Release()
+		j.link.Done(n)
+	}
+	if j.link != e.conn.link {
+		return
+	}
+	isResync := e.conn.receiver.IsResync(j.id)
+	if !e.conn.closing {
+		e.acknowledge(j, isResync)
+	}
+	e.conn.received[j.id] = nil
+	e.conn.receiver.Done(j.id, j.err)
+	e.runReceiver()
+	if isResync {
+		e.resyncWritten(j)
+	}
+}
+
+func (e *engine) acknowledge(j *job, isResync bool) {
+	e.conn.ackSeq++
+	cmd, id, seq := wire.WriteAck, j.packet.info.BlockID, j.packet.info.Seq
+	switch {
+	case isResync:
+		cmd, id, seq = wire.RSWriteAck, wire.IDSyncer, e.conn.ackSeq
+	case e.machine.Conn() == wire.SyncTarget && j.packet.info.Flags&wire.DPMaySetInSync != 0:
+		cmd = wire.RSWriteAck
+		e.store.bits.ClearBytes(j.off, j.length, e.store.size)
+	}
+	if j.err != nil {
+		cmd = wire.NegAck
+	}
+	replica.SendMeta(e.conn.link, cmd, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: id, Bytes: uint32(j.length), Seq: seq})
+}
+
+func (e *engine) peerFlushed(j *job) {
+	if j.link == e.conn.link && e.conn.receiver != nil {
+		e.conn.receiver.Flushed(j.err)
+	}
+}
+
+const blockIDBase = 1 << 32
+
+func (e *engine) sendWrite(id writepath.ID) {
+	l := e.conn.link
+	if l == nil || e.conn.closing {
+		return // it is sent again, or dropped, once the machine knows
+	}
+	r := e.ops[id]
+	e.conn.seq++
+	d := wire.DataInfo{Sector: uint64(r.Offset / 512), BlockID: blockIDBase + uint64(id), Seq: e.conn.seq, Flags: wire.DPSendWriteAck}
+	if e.machine.Conn() >= wire.SyncSource && e.machine.Conn() <= wire.PausedSyncT {
+		d.Flags |= wire.DPMaySetInSync
+	}
+	e.stats.sent += uint64(r.Length)
+	switch kindOfOp(r.Op) {
+	case writepath.Write:
+		replica.Send(l, wire.Data, d, r.Data[:r.Length], nil)
+	case writepath.Discard:
+		d.Flags |= wire.DPDiscard
+		replica.Send(l, wire.Trim, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, nil)
+	default:
+		d.Flags |= wire.DPZeroes
+		if r.Unmap {
+			d.Flags |= wire.DPDiscard
+		}
+		replica.Send(l, wire.Zeroes, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, nil)
+	}
+}
+
+func (e *engine) sendBarrier(number uint32) {
+	if e.conn.link != nil && !e.conn.closing {
+		replica.Send(e.conn.link, wire.Barrier, wire.BarrierInfo{Number: number}, nil, nil)
+	}
+}
+
+func (e *engine) onAck(p *packet) error {
+	e.conn.heardAck = e.now()
+	if p.ack.BlockID == wire.IDSyncer {
+		return e.onResyncAck(p)
+	}
+	id := writepath.ID(p.ack.BlockID - blockIDBase)
+	if e.path == nil || p.ack.BlockID < blockIDBase || int(id) >= len(e.ops) || e.ops[id] == nil {
+		return fmt.Errorf("block ID %x is not ours", p.ack.BlockID)
+	}
+	ok := true
+	switch p.command {
+	case wire.RecvAck:
+		return nil
+	case wire.NegAck:
+		ok = e.path.PeerFailed(id)
+	case wire.RSWriteAck:
+		e.path.InSync(id)
+		ok = e.path.PeerAck(id)
+	default:
+		ok = e.path.PeerAck(id)
+	}
+	if !ok {
+		return fmt.Errorf("write %x was acknowledged twice", p.ack.BlockID)
+	}
+	return nil
+}
