@@ -39,11 +39,12 @@ func (c *call) agentDescribe() error {
 	if err := c.needWords(1, "an agent"); err != nil {
 		return err
 	}
-	spec, m, notes, err := c.findAgent(c.words[0])
+	found, err := c.findAgent(c.words[0])
 	if err != nil {
 		return err
 	}
-	c.lines(notes)
+	spec, m := found.spec, found.meta
+	c.lines(found.notes)
 	if m == nil {
 		c.out("%s", spec)
 		return nil

@@ -84,16 +84,17 @@ func parseArguments(args []string) (arguments, error) {
 // splitOption takes an option apart: --name=VALUE, --name, -x, -xVALUE.
 func splitOption(a string) (name, value string, hasValue bool) {
 	if long, ok := strings.CutPrefix(a, "--"); ok {
-		return cut3(long)
+		return strings.Cut(long, "=")
 	}
 	short := strings.TrimPrefix(a, "-")
 	if len(short) > 1 && valueOption(short[:1]) {
 		return short[:1], strings.TrimPrefix(short[1:], "="), true
 	}
-	return cut3(short)
+	if len(short) > 1 {
+		return a, "", false // -all is not --all
+	}
+	return short, "", false
 }
-
-func cut3(s string) (string, string, bool) { return strings.Cut(s, "=") }
 
 // canonical gives an option's present name.
 func canonical(name string) string {

@@ -107,6 +107,12 @@ func (c *call) colocationAdd() error {
 	if len(rest) > 1 && isRole(rest[0]) {
 		col.WithRole, rest = rest[0], rest[1:]
 	}
+	if col.WithRole != "" && col.Role == "" {
+		col.Role = "Started" // as pcs writes it
+	}
+	if col.Role != "" && col.WithRole == "" {
+		col.WithRole = "Started"
+	}
 	col.With, rest = rest[0], rest[1:]
 	if len(rest) > 0 && !strings.Contains(rest[0], "=") {
 		col.Score, rest = rest[0], rest[1:]

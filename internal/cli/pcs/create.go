@@ -30,6 +30,9 @@ func (c *call) description(words []string) (description, []edit.Op, error) {
 		return d, nil, err
 	}
 	ops, err := parseOps(parts["op"])
+	if err == nil && parts["op"] != nil && len(ops) == 0 {
+		err = errors.New("when using 'op' you must specify an operation name and at least one option")
+	}
 	if err != nil {
 		return d, nil, err
 	}
@@ -83,14 +86,14 @@ func (c *call) create() error {
 	if strings.Contains(name, "=") || strings.Contains(typ, "=") {
 		return c.usage("the first two words are the resource's name and its agent")
 	}
-	spec, meta, notes, err := c.findAgent(typ)
+	found, err := c.findAgent(typ)
 	if err != nil {
 		return err
 	}
-	return c.createWith(name, spec, meta, notes)
+	return c.createWith(name, found)
 }
 
-func (c *call) createWith(name string, spec agent.Spec, meta *agent.Metadata, notes []string) error {
+func (c *call) createWith(name string, found foundAgent) error {
 	d, ops, err := c.description(c.words[2:])
 	if err != nil {
 		return err
@@ -98,10 +101,11 @@ func (c *call) createWith(name string, spec agent.Spec, meta *agent.Metadata, no
 	if d.wrap != "" && c.args.has("group") {
 		return errors.New("you cannot specify a clone and --group at once")
 	}
-	p := edit.Primitive{ID: name, Spec: spec, Params: d.params, Meta: d.meta, Ops: ops, Agent: meta,
+	p := edit.Primitive{ID: name, Spec: found.spec, Params: d.params, Meta: d.meta, Ops: ops, Agent: found.meta,
 		OnlyMonitors: c.args.has("no-default-ops"), Disabled: c.args.has("disabled")}
 	err = c.change(func(e *edit.Editor) error {
-		e.Notes = append(e.Notes, notes...)
+		e.Notes = append(e.Notes, found.notes...)
+		e.Warnings = append(e.Warnings, found.warnings...)
 		if _, err := e.Create(p); err != nil {
 			return err
 		}
@@ -139,30 +143,49 @@ func cloneArgs(words []string) (string, []edit.Pair, error) {
 	return id, pairs, err
 }
 
-// findAgent finds an agent and what it takes. With --force an agent without metadata is let through.
-func (c *call) findAgent(typ string) (agent.Spec, *agent.Metadata, []string, error) {
+// foundAgent is an agent and what it takes (nil when it has no metadata).
+type foundAgent struct {
+	spec            agent.Spec
+	meta            *agent.Metadata
+	notes, warnings []string
+}
+
+// findAgent finds an agent by what a user wrote. With --force one that is missing, or has no metadata, is let through.
+func (c *call) findAgent(typ string) (foundAgent, error) {
 	spec, err := ocf.Find(c.env.Root, typ)
 	if err != nil {
 		if s, ok := forced(typ); ok && c.args.has("force") {
-			return s, nil, []string{"Warning: " + err.Error()}, nil
+			return foundAgent{spec: s, warnings: []string{err.Error()}}, nil
 		}
-		if strings.HasPrefix(err.Error(), "Multiple") {
-			return spec, nil, nil, err
-		}
-		return spec, nil, nil, fmt.Errorf("%w (looked in %s/resource.d)%s", err, c.env.Root.OCF(), c.similar(typ))
+		return foundAgent{}, c.noAgent(typ, err)
 	}
+	found := foundAgent{spec: spec}
 	if spec.Class != "ocf" {
-		return spec, nil, nil, nil
+		return found, nil
 	}
-	meta, err := ocf.Metadata(c.env.Root, spec)
+	found.meta, err = ocf.Metadata(c.env.Root, spec)
 	if err != nil && !c.args.has("force") {
-		return spec, nil, nil, fmt.Errorf("agent '%s' does not provide valid metadata: %w, use --force to override", spec, err)
+		return found, fmt.Errorf("agent '%s' does not provide valid metadata: %w, use --force to override", spec, err)
 	}
-	var notes []string
+	if err != nil {
+		found.warnings = []string{err.Error()}
+	}
 	if spec.String() != typ {
-		notes = []string{fmt.Sprintf("Assumed agent name '%s' (deduced from '%s')", spec, typ)}
+		found.notes = []string{fmt.Sprintf("Assumed agent name '%s' (deduced from '%s')", spec, typ)}
 	}
-	return spec, meta, notes, nil
+	return found, nil
+}
+
+// noAgent adds to the finder's error where it looked and what may have been meant.
+func (c *call) noAgent(typ string, err error) error {
+	if strings.HasPrefix(err.Error(), "Multiple") {
+		return err
+	}
+	where := ""
+	if !strings.Contains(err.Error(), c.env.Root.OCF()) {
+		where = " (looked in " + c.env.Root.OCF() + "/resource.d)"
+	}
+	return fmt.Errorf("%w%s%s", err, where, c.similar(typ))
 }
 
 // forced takes a full agent name apart without looking for the agent.
@@ -198,7 +221,8 @@ func (c *call) createStonith() error {
 	if err := c.needWords(2, "the new device and its agent"); err != nil {
 		return err
 	}
-	return c.createWith(c.words[0], agent.Spec{Class: "stonith", Type: strings.TrimPrefix(c.words[1], "stonith:")}, nil, nil)
+	spec := agent.Spec{Class: "stonith", Type: strings.TrimPrefix(c.words[1], "stonith:")}
+	return c.createWith(c.words[0], foundAgent{spec: spec})
 }
 
 func (c *call) opAdd() error {

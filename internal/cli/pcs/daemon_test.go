@@ -189,14 +189,13 @@ func (d *fakeDaemon) push(req api.CIBPushRequest) error {
 	return nil
 }
 
-// settle lets the cluster act until it has nothing left to do. Agents of promotable clones prefer the first node.
+// settle lets the cluster act until it has nothing left to do. Agents of promotable clones want promotion everywhere alike.
 func (d *fakeDaemon) settle() {
 	for range 10 {
-		for i, name := range nodeNames(d.doc) {
+		for _, name := range nodeNames(d.doc) {
 			for _, rsc := range d.doc.Resources().Children {
 				if v := cib.Meta(rsc, "promotable"); v == "true" && rsc.Child("primitive") != nil {
-					score := fmt.Sprint(10000 - i)
-					d.doc.SetTransientAttribute(name, cib.PromotionScoreName(rsc.Child("primitive").ID()), score)
+					d.doc.SetTransientAttribute(name, cib.PromotionScoreName(rsc.Child("primitive").ID()), "10000")
 				}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/cli/pcs/show"
 	"holdfast/internal/cluster/cib"
 	"holdfast/internal/cluster/scheduler"
+	"holdfast/internal/cluster/simulate"
 )
 
 // move moves a resource and, once it has moved, removes the constraint that made it, as pcs 0.11 does.
@@ -27,6 +28,9 @@ func (c *call) move() error {
 	}
 	if node != "" && slices.Contains(from, node) {
 		return fmt.Errorf("resource '%s' is already running on node '%s'", rsc, node)
+	}
+	if err := c.stays(s, rsc, node, from); err != nil {
+		return err
 	}
 	id, err := c.constrainMove(rsc, node, from)
 	if err != nil {
@@ -64,17 +68,54 @@ func (c *call) present(doc *cib.Document, state *scheduler.State, rsc string) ([
 	return nodes, nil
 }
 
-// constrainMove makes the constraint: towards the node, or away from where it is when no node was named.
+// stays looks ahead: the resource must move where it is told to, and stay there once the constraint is gone.
+func (c *call) stays(s *snapshot, rsc, node string, from []string) error {
+	doc, promoted := s.doc.Clone(), c.args.has("promoted")
+	ed := &edit.Editor{Doc: doc}
+	id, err := moveConstraint(ed, rsc, node, from, promoted)
+	if err != nil {
+		return err
+	}
+	ahead := func(doc *cib.Document) (*cib.Document, []string) {
+		r := simulate.Run(scheduler.Input{CIB: doc, Now: c.env.now(), Quorate: true})
+		return r.After, show.Running(r.Final.Status, rsc, promoted)
+	}
+	moved, there := ahead(doc)
+	if slices.Equal(there, from) || len(there) == 0 || node != "" && !slices.Contains(there, node) {
+		return fmt.Errorf("resource '%s' cannot move%s: other constraints, or the state of the nodes, do not let it (see: pcs constraint --full)", rsc, to(node))
+	}
+	if err := (&edit.Editor{Doc: moved}).RemoveConstraints([]string{id}); err != nil {
+		return err
+	}
+	if _, after := ahead(moved); !slices.Equal(after, there) {
+		return fmt.Errorf("unable to ensure that moved resource '%s' will stay on the same node after a constraint is removed\n"+
+			"Move it and keep the constraint: pcs resource move-with-constraint %s", rsc, strings.Join(c.words, " "))
+	}
+	return nil
+}
+
+func to(node string) string {
+	if node == "" {
+		return ""
+	}
+	return " to node '" + node + "'"
+}
+
+// moveConstraint makes the constraint: towards the node, or away from where it is when no node was named.
+func moveConstraint(e *edit.Editor, rsc, node string, from []string, promoted bool) (id string, err error) {
+	if node != "" {
+		return e.Prefer(rsc, node, promoted)
+	}
+	id, err = e.Ban(rsc, from[0], promoted)
+	e.Warnings = nil // it will be gone in a moment
+	return id, err
+}
+
+// constrainMove puts the constraint into the running cluster.
 func (c *call) constrainMove(rsc, node string, from []string) (id string, err error) {
 	err = c.change(func(e *edit.Editor) error {
-		e.Warnings = nil
 		var err error
-		if node != "" {
-			id, err = e.Prefer(rsc, node, c.args.has("promoted"))
-			return err
-		}
-		id, err = e.Ban(rsc, from[0], c.args.has("promoted"))
-		e.Warnings = nil
+		id, err = moveConstraint(e, rsc, node, from, c.args.has("promoted"))
 		return err
 	})
 	return id, err

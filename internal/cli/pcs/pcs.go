@@ -124,7 +124,11 @@ func (c *call) checkOptions() error {
 			return fmt.Errorf("specified option '%s' is not supported in this command: pcs %s", dashed(name), c.verb.name)
 		}
 	}
-	return nil
+	if _, err := c.json(); err != nil {
+		return err
+	}
+	_, _, err := c.args.wait() // before anything is changed
+	return err
 }
 
 func (c *call) out(format string, a ...any) { fmt.Fprintf(c.env.Stdout, format+"\n", a...) }

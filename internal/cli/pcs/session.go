@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -34,8 +35,12 @@ func (c *call) explain(err error) error {
 	if err == nil || errors.As(err, &answered) {
 		return err
 	}
-	return fmt.Errorf("cluster is not currently running on this node (%s): %w\nStart the daemon (systemctl start holdfast) and try again",
-		c.env.Hostname, err)
+	var transport *url.Error
+	if errors.As(err, &transport) {
+		err = transport.Err // which method was asked for is no news
+	}
+	return fmt.Errorf("cluster is not currently running on this node (%s): the holdfast daemon does not answer: %w\n"+
+		"Start the daemon (systemctl start holdfast) and try again", c.env.Hostname, err)
 }
 
 // live reads the running cluster's CIB.
@@ -138,18 +143,23 @@ func (c *call) movedOn(base cib.Version) bool {
 func (c *call) changeFile(do func(*edit.Editor) error) error {
 	path := c.args.file()
 	doc, err := readCIB(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	began := errors.Is(err, fs.ErrNotExist)
+	if began {
 		doc, err = c.begin(path)
 	}
 	if err != nil {
 		return err
 	}
+	base := doc.Version()
 	ed, err := c.apply(doc, do)
 	if err != nil {
 		return err
 	}
 	if err := writeFile(path, doc.Bytes()); err != nil {
 		return err
+	}
+	if began {
+		c.note("%s did not exist: started it from the running cluster's CIB (version %s)", path, base)
 	}
 	c.report(ed)
 	return nil
@@ -161,7 +171,6 @@ func (c *call) begin(path string) (*cib.Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s does not exist, and there is no running cluster to start it from: %w", path, err)
 	}
-	c.note("%s does not exist: starting it from the running cluster's CIB (version %s)", path, doc.Version())
 	return doc, nil
 }
 

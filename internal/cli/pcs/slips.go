@@ -107,8 +107,8 @@ func unknownCommand(table []verb, words []string) error {
 		meant[known] = near
 		hint = "\nDid you mean: pcs " + quoteWords(meant)
 	}
-	return fmt.Errorf("'%s' is not known after 'pcs %s'; it is one of: %s%s", words[known],
-		strings.Join(words[:known], " "), strings.Join(next, ", "), hint)
+	line := strings.Join(append([]string{"pcs"}, words[:known]...), " ")
+	return fmt.Errorf("'%s' is not known after '%s'; it is one of: %s%s", words[known], line, strings.Join(next, ", "), hint)
 }
 
 // followers lists the words that may follow the given ones.
@@ -146,7 +146,7 @@ func nearest(word string, candidates []string) string {
 func nearOption(name string) string {
 	all := []string{"all", "force", "full", "wait", "enable", "start", "config", "disabled", "promoted", "name", "group",
 		"before", "after", "output-format", "help", "version", "no-default-ops", "token"}
-	if near := nearest(name, all); near != "" {
+	if near := nearest(strings.TrimLeft(name, "-"), all); near != "" {
 		return "; did you mean " + dashed(near) + "?"
 	}
 	return ""

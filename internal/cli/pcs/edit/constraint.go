@@ -248,7 +248,9 @@ func twinValue(c *cib.Element, attr string) string {
 	v := c.Get(attr)
 	switch attr {
 	case "rsc-role", "with-rsc-role":
-		v, _ = presentRole(v)
+		if v, _ = presentRole(v); v == "" {
+			v = "Started"
+		}
 	case "first-action":
 		v = orStart(v)
 	case "then-action":
