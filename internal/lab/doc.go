@@ -24,12 +24,14 @@ const DefaultDir = "/var/lib/holdfast-lab"
 
 // Limits of the lab's operations. They are bounds for a loaded machine, not expectations.
 const (
-	bootLimit     = 60 * time.Second  // from the first namespace to PID 1's `ready`
-	keeperLimit   = 20 * time.Second  // until the keeper answers
-	deathLimit    = 30 * time.Second  // until a killed host's last process has gone
-	freezeLimit   = 2 * time.Second   // until a frozen host stands still
-	shutdownLimit = 240 * time.Second // of an orderly shutdown, with the hand-over of all the host runs
-	detachLimit   = 10 * time.Second  // until a loop device is free
-	removeLimit   = 5 * time.Second   // until an empty cgroup can be removed
-	pollEvery     = 2 * time.Millisecond
+	bootLimit        = 60 * time.Second      // from the first namespace to PID 1's `ready`
+	keeperLimit      = 20 * time.Second      // until the keeper answers
+	deathLimit       = 30 * time.Second      // until a killed host's last process has gone
+	freezeLimit      = 2 * time.Second       // until a frozen host stands still
+	shutdownLimit    = 240 * time.Second     // of an orderly shutdown, with the hand-over of all the host runs
+	freezeBeforeKill = 50 * time.Millisecond // long enough for processes that can be stopped
+	autoclearLimit   = time.Second           // until a loop device without users has freed itself
+	detachLimit      = 10 * time.Second      // until a loop device is free
+	removeLimit      = 5 * time.Second       // until an empty cgroup can be removed
+	pollEvery        = 2 * time.Millisecond
 )

@@ -18,12 +18,18 @@ import (
 // those serve. They matter at the end: the last process of a mount namespace unmounts what is in it, and would wait for ever
 // for a file system whose server died with it, unless the connection is aborted.
 type holdings struct {
-	fuse map[uint32]bool // minor numbers of FUSE file systems, which are also the numbers of their connections
+	fuse  map[uint32]bool // minor numbers of FUSE file systems, which are also the numbers of their connections
+	loops []loopBacking   // on files of those
 }
 
-// holdingsOf looks at the open files and the mounts of every process of the cgroup, each mount namespace once.
+// holdingsOf looks at the open files and the mounts of every process of the cgroup, each mount namespace once. It stops the
+// processes first: the kernel uses the numbers again for others as soon as they are free, so none may become free between
+// looking and acting.
 func holdingsOf(group cgroup) holdings {
 	h := holdings{fuse: map[uint32]bool{}}
+	if !group.exists() || group.freeze(freezeBeforeKill) != nil {
+		return h
+	}
 	seen, loops, told := map[string]bool{}, map[int]bool{}, true
 	for _, p := range group.processes() {
 		dir := filepath.Join("/proc", p)
@@ -38,7 +44,19 @@ func holdingsOf(group cgroup) holdings {
 	if !told {
 		h.addBacking(loops)
 	}
+	if len(h.fuse) > 0 {
+		h.findLoops()
+	}
 	return h
+}
+
+// findLoops notes the loop devices on files of the FUSE file systems.
+func (h *holdings) findLoops() {
+	for _, l := range queryLoops() {
+		if unix.Major(l.backing) == 0 && h.fuse[unix.Minor(l.backing)] {
+			h.loops = append(h.loops, l)
+		}
+	}
 }
 
 // readFiles picks the FUSE connections that a process serves out of its open files. It returns false if the kernel does
@@ -136,27 +154,29 @@ func (h *holdings) abortHere() error {
 	return nil
 }
 
-// release frees the loop devices on the FUSE file systems that did not free themselves when their last user died.
+// release sees to it that the loop devices are free. They free themselves when the last user has died, unless somebody made
+// them otherwise by hand.
 func (h *holdings) release() error {
-	if len(h.fuse) == 0 {
-		return nil
-	}
 	var errs []error
-	for _, l := range queryLoops() {
-		if unix.Major(l.backing) != 0 || !h.fuse[unix.Minor(l.backing)] {
-			continue
+	for _, l := range h.loops {
+		if !await(autoclearLimit, l.gone) {
+			errs = append(errs, l.detach())
 		}
-		dev, err := loopdev.Find(l.number, l.backing)
-		if err != nil || dev == nil {
-			errs = append(errs, err)
-			continue
-		}
-		gone, err := dev.Detach()
-		dev.Release()
-		if err == nil && !gone {
-			err = fmt.Errorf("something still has %s open", dev.Path)
-		}
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func (l loopBacking) detach() error {
+	dev, err := loopdev.Find(l.number, l.backing)
+	if err != nil || dev == nil || l.gone() {
+		return err
+	}
+	defer dev.Release()
+	if _, err := dev.Detach(); err != nil {
+		return fmt.Errorf("free %s: %w", dev.Path, err)
+	}
+	if !await(detachLimit, l.gone) {
+		return fmt.Errorf("free %s: something still has it open", dev.Path)
+	}
+	return nil
 }

@@ -15,6 +15,22 @@ import (
 type loopBacking struct {
 	number  int
 	backing uint64 // as stat's st_dev
+	// sequence is the kernel's diskseq: a number that no two attachments of the machine share, unlike the other two.
+	sequence string
+}
+
+// gone tells whether the attachment has ended; the device may serve another since.
+func (l loopBacking) gone() bool { return diskSequence(l.number) != l.sequence || !l.attached() }
+
+func (l loopBacking) attached() bool {
+	_, err := os.Stat(fmt.Sprintf("/sys/block/loop%d/loop/backing_file", l.number))
+	return err == nil
+}
+
+// diskSequence is empty on a kernel without it (before 5.15).
+func diskSequence(n int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/sys/block/loop%d/diskseq", n))
+	return strings.TrimSpace(string(data))
 }
 
 // queryLimit bounds the wait for the loop devices to tell what they serve. The kernel asks the file system below, and one
@@ -50,11 +66,12 @@ func queryLoop(n int) loopBacking {
 		return loopBacking{number: n}
 	}
 	defer unix.Close(fd)
+	sequence := diskSequence(n)
 	info, err := unix.IoctlLoopGetStatus64(fd)
 	if err != nil {
 		return loopBacking{number: n}
 	}
-	return loopBacking{n, info.Device}
+	return loopBacking{n, info.Device, sequence}
 }
 
 // attachedLoops lists the numbers of the machine's loop devices in use.
