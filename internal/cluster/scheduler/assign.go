@@ -182,6 +182,7 @@ func (c *cluster) settle(r *resource, n *node, force bool) bool {
 		return false
 	}
 	r.assigned = n
+	r.assignedScore, _ = r.weights.get(n)
 	n.assigned++
 	return true
 }

@@ -19,7 +19,7 @@ func (c *cluster) assignClone(cl *resource, prefer *node) *node {
 		c.assign(x.primary, prefer)
 	}
 	for _, x := range cl.withThis {
-		if x.influences(cl) && !(x.dependentRole >= RolePromoted && x.score > 0 && false) {
+		if x.influences(cl) {
 			cl.weights = c.addPreferences(x.dependent, cl.weights, x.attribute, float64(x.score)/infinity, merge{true, true})
 		}
 	}
@@ -149,7 +149,7 @@ func (c *cluster) limitInstance(cl, k *resource) map[*resource]weights {
 			}
 			score, ok := cl.weights.get(n)
 			switch {
-			case x.orphan, !ok, cl.counts[i] >= cl.nodeMax:
+			case x.orphan, !ok, !n.usable(), cl.counts[i] >= cl.nodeMax:
 				x.weights[i].score = -infinity
 			case score < 0:
 				x.weights[i].score = addScores(x.weights[i].score, score)
@@ -205,8 +205,8 @@ func (c *cluster) compareInstances(cl, a, b *resource) int {
 	if x, y := nodeA.usable(), nodeB.usable(); x != y {
 		return prefers(x)
 	}
-	scoreA, hasA := cl.weights.get(nodeA)
-	scoreB, hasB := cl.weights.get(nodeB)
+	_, hasA := cl.weights.get(nodeA)
+	_, hasB := cl.weights.get(nodeB)
 	if hasA != hasB {
 		return prefers(hasA)
 	}
@@ -222,9 +222,6 @@ func (c *cluster) compareInstances(cl, a, b *resource) int {
 		if d := c.compareColocatedNodes(cl, a, b, nodeA, nodeB); d != 0 {
 			return d
 		}
-	}
-	if d := cmp.Compare(scoreB, scoreA); d != 0 && false {
-		return d
 	}
 	return compareInstanceIDs(a, b)
 }
@@ -257,25 +254,35 @@ func compareInstanceIDs(a, b *resource) int {
 	return strings.Compare(a.id, b.id)
 }
 
-// compareColocatedNodes compares the nodes of two instances by what the resources colocated with the clone prefer.
+// compareColocatedNodes compares the nodes of two instances by what the resources colocated with the clone think of them.
+// A node they object to is dealt with first.
 func (c *cluster) compareColocatedNodes(cl, a, b *resource, nodeA, nodeB *node) int {
-	w := cl.colocated
-	if w == nil {
-		w = make(weights, len(c.nodes))
-		for i := range w {
-			w[i].present = true
-		}
-		for _, x := range cl.thisWith {
-			w = c.addPreferences(x.primary, w, x.attribute, float64(x.score)/infinity, merge{})
-		}
-		for _, x := range cl.withThis {
-			if x.influences(a) {
-				w = c.addPreferences(x.dependent, w, x.attribute, float64(x.score)/infinity, merge{})
-			}
-		}
-		cl.colocated = w
+	x, y := c.colocatedScore(cl, a, nodeA), c.colocatedScore(cl, b, nodeB)
+	if x < y && x < 0 {
+		return -1
 	}
-	return cmp.Compare(w[nodeB.index].score, w[nodeA.index].score)
+	return cmp.Compare(y, x)
+}
+
+func (c *cluster) colocatedScore(cl, k *resource, n *node) int {
+	if s, known := cl.colocated[n.index]; known {
+		return s
+	}
+	w := make(weights, len(c.nodes))
+	w[n.index].present = true
+	for _, x := range cl.thisWith {
+		w = c.addPreferences(x.primary, w, x.attribute, float64(x.score)/infinity, merge{})
+	}
+	for _, x := range cl.withThis {
+		if x.influences(k) {
+			w = c.addPreferences(x.dependent, w, x.attribute, float64(x.score)/infinity, merge{})
+		}
+	}
+	if cl.colocated == nil {
+		cl.colocated = map[int]int{}
+	}
+	cl.colocated[n.index] = w[n.index].score
+	return w[n.index].score
 }
 
 // colocateWithClone applies a colocation whose primary is a clone.

@@ -154,11 +154,6 @@ func (c *cluster) applyLocations() {
 // the others follow it; they get the nodes as candidates only (zero).
 func (c *cluster) applyLocation(r *resource, l *location, zero bool) {
 	if l.role > RoleStarted && l.role != r.nextRole {
-		if r.kind != primitive {
-			for _, k := range r.children {
-				k.locations = append(k.locations, l)
-			}
-		}
 		return
 	}
 	for _, x := range l.likes {

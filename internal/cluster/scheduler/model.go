@@ -207,7 +207,8 @@ type resource struct {
 	restarting         bool
 	scoresAdded        bool
 	inherited          bool
-	colocated          weights
+	colocated          map[int]int // by node.index, what colocated resources think of it
+	assignedScore      int
 	counts             []int // instances by node, of a clone
 	sortIndex          int
 	actions            []*action

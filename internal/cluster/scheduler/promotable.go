@@ -121,8 +121,7 @@ func (c *cluster) rateInstance(cl, k *resource) {
 		setUnpromotedIfUnknown(k)
 	}
 	if n == nil {
-		k.priority = -1
-		k.sortIndex = -1
+		k.sortIndex = 0
 		return
 	}
 	switch k.state(false) {
@@ -139,7 +138,6 @@ func (c *cluster) rateInstance(cl, k *resource) {
 	if c.forbidden(k, n) != "" {
 		k.priority = -infinity
 	}
-	c.applyRoleLocations(k, k.locations, n)
 	c.applyRoleLocations(k, cl.locations, n)
 	for _, x := range cl.thisWith {
 		c.colocate(k, x.primary, x)
@@ -204,7 +202,7 @@ func (c *cluster) sortPromotable(cl *resource) {
 	weigh(true)
 	for _, x := range cl.thisWith {
 		if x.dependentRole == RolePromoted {
-			cl.weights = c.addPreferences(x.primary, cl.weights, x.attribute, float64(x.score)/infinity, merge{x.score < infinity, true})
+			cl.weights = c.addPreferences(x.primary, cl.weights, x.attribute, float64(x.score)/infinity, merge{x.score < infinity, x.score < infinity})
 		}
 	}
 	for _, x := range cl.withThis {
@@ -241,7 +239,7 @@ func (c *cluster) canPromote(cl, k *resource, n *node) bool {
 		return false
 	case !k.managed:
 		return k.state(true) == RolePromoted
-	case k.priority < 0 || !n.usable():
+	case k.priority < 0 || k.sortIndex < 0 || !n.usable():
 		return false
 	case c.forbidden(k, n) != "":
 		return false
@@ -272,31 +270,52 @@ func setUnpromoted(k *resource) {
 
 // colocateWithRole applies a colocation with the instances of a clone that have one role.
 func (c *cluster) colocateWithRole(dependent, cl *resource, x *colocation) {
-	var places []*node
+	if !dependent.provisional {
+		if x.dependentRole == RolePromoted {
+			c.promoteWithRole(dependent, cl, x)
+		}
+		return
+	}
+	places := map[*node]int{}
 	for _, k := range cl.children {
 		n := k.location(false)
 		if n == nil || k.state(false) != x.primaryRole {
 			continue
 		}
-		if x.score < infinity {
-			for i, y := range c.nodes {
-				if dependent.weights[i].present && sameAttr(y, n, x.attribute) {
-					dependent.weights[i].score = addScores(dependent.weights[i].score, x.score)
-				}
-			}
+		places[n] = assignedScore(k)
+		if x.score >= infinity {
+			continue
 		}
-		for _, y := range c.nodes {
-			if sameAttr(y, n, x.attribute) {
-				places = append(places, y)
+		for i, y := range c.nodes {
+			if dependent.weights[i].present && sameAttr(y, n, x.attribute) {
+				dependent.weights[i].score = addScores(dependent.weights[i].score, x.score)
 			}
 		}
 	}
-	if dependent.cloneOf() != nil && x.dependentRole == RolePromoted && !dependent.provisional {
-		c.promoteWithRole(dependent, cl, x)
-		return
+	if x.score >= infinity && (x.dependentRole != RolePromoted || x.primaryRole != RolePromoted) {
+		c.onlyAt(dependent, places)
 	}
-	if x.score >= infinity {
-		c.onlyOn(dependent, places)
+}
+
+// assignedScore is the score with which an instance got its node.
+func assignedScore(k *resource) int {
+	for k.kind != primitive {
+		k = k.children[0]
+	}
+	return k.assignedScore
+}
+
+// onlyAt rules out all nodes but those, which gain their scores.
+func (c *cluster) onlyAt(r *resource, places map[*node]int) {
+	for i, n := range c.nodes {
+		if !r.weights[i].present {
+			continue
+		}
+		gain, ok := places[n]
+		if !ok {
+			gain = -infinity
+		}
+		r.weights[i].score = addScores(r.weights[i].score, gain)
 	}
 }
 

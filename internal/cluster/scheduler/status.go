@@ -20,10 +20,8 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	s.InPromotable = r.isPromotable()
 	if r.kind == clone {
 		s.ChildID = resourceElements(r.xml)[0].ID()
-		for i, n := range c.nodes {
-			if r.weights[i].present {
-				s.Candidates = append(s.Candidates, n.name)
-			}
+		for _, n := range c.nodes {
+			s.Candidates = append(s.Candidates, n.name)
 		}
 	}
 	for _, n := range r.where(true) {

@@ -102,11 +102,24 @@ func (e *executor) record(a *transition.Action) {
 		// What it was started with is now what it was reloaded with.
 		task = "start"
 	}
+	name := e.historyName(a)
 	params := cib.DigestParams(a.Attrs, a.Interval > 0)
-	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: a.Resource, Class: a.Class, Provider: a.Provider,
+	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: name, Class: a.Class, Provider: a.Provider,
 		Type: a.Type, Task: task, Interval: a.Interval, RC: a.TargetRC, TargetRC: a.TargetRC,
 		CallID: e.doc.LastCallID(a.Node) + 1, ActionID: a.ID, TransitionID: -1, Origin: origin,
 		Digest: cib.OpDigest(params), LastChange: e.now})
+}
+
+// historyName is the name the history has the resource under: older ones have instance numbers in them.
+func (e *executor) historyName(a *transition.Action) string {
+	suffix := cib.OpKey("", a.Task, a.Interval)
+	for _, name := range []string{strings.TrimSuffix(a.Key, suffix), a.Instance} {
+		state := e.doc.Status().ChildWith("node_state", "uname", a.Node)
+		if state.Child("lrm").Child("lrm_resources").ChildWith("lrm_resource", "id", name) != nil {
+			return name
+		}
+	}
+	return a.Resource
 }
 
 func (e *executor) fence(a *transition.Action) {
