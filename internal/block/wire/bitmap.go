@@ -94,13 +94,13 @@ func runEnd(at uint64, set bool, src BitSource) uint64 {
 
 // appendWords makes a plain packet; the word in which the last run ended is sent whole. A packet of no words is the last.
 func (s *BitmapSender) appendWords(dst []byte, f Form, volume uint16, src BitSource) []byte {
+	if s.at >= src.Bits() {
+		s.done = true
+		return AppendHeader(dst, f, Header{Command: Bitmap, Volume: volume})
+	}
 	first := s.at / wordBits
 	n := plainWords(f, first, src.Bits())
 	dst = AppendHeader(dst, f, Header{Command: Bitmap, Volume: volume, Length: uint32(n * wordBytes)})
-	if s.at >= src.Bits() {
-		s.done = true
-		return dst
-	}
 	for i := range n {
 		dst = binary.LittleEndian.AppendUint64(dst, src.Word(int(first+i)))
 	}

@@ -138,6 +138,9 @@ func (i *ProtocolInfo) Decode(p []byte) error {
 		*f = binary.BigEndian.Uint32(p[4*n:])
 	}
 	d.IntegrityAlg = cString(p[protocolFixed:])
+	if len(d.IntegrityAlg) >= maxAlgorithm {
+		return fmt.Errorf("wire: P_PROTOCOL with an integrity algorithm that does not end within %d bytes", maxAlgorithm)
+	}
 	*i = d
 	return nil
 }
