@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/block/wire"
 )
 
+// channel is one of the two connections, with its queue of packets to send.
 type channel struct {
 	conn     net.Conn
 	in       *bufio.Reader
@@ -24,6 +25,7 @@ type channel struct {
 	stopped bool
 }
 
+// outbox is what waits to be sent: fixed parts one after the other in heads, and what follows each of them.
 type outbox struct {
 	heads []byte
 	items []outItem
@@ -105,6 +107,7 @@ func (c *channel) pushRaw(l *Link, packets []byte) {
 	c.wake.Signal()
 }
 
+// refuse tells that nothing can be queued. A queue over its limit ends the link.
 func (c *channel) refuse(l *Link) bool {
 	if c.stopped {
 		return true
@@ -126,8 +129,10 @@ func (c *channel) stop() {
 	c.conn.SetReadDeadline(time.Now())
 }
 
+// lingerTimeout bounds the sending of what is queued when a link is closed.
 const lingerTimeout = 100 * time.Millisecond
 
+// take waits for packets and swaps the queue with an empty one; ok is false when the link is closed and all is sent.
 func (c *channel) take(empty outbox) (outbox, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,6 +149,7 @@ func (c *channel) take(empty outbox) (outbox, bool) {
 
 type sender interface{ send(outbox) error }
 
+// vectorSender writes a queue with few system calls and without copying.
 type vectorSender struct {
 	conn net.Conn
 	vec  net.Buffers
@@ -167,6 +173,7 @@ func (s *vectorSender) send(q outbox) error {
 	return err
 }
 
+// bufferSender gathers small packets into TLS records.
 type bufferSender struct{ w *bufio.Writer }
 
 func (s *bufferSender) send(q outbox) error {

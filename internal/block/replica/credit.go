@@ -6,6 +6,7 @@ import (
 	"holdfast/internal/block"
 )
 
+// credit bounds the data received and not yet dealt with.
 type credit struct {
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -20,14 +21,6 @@ func newCredit() *credit {
 	return c
 }
 
-func (c *credit) give(n int) {
-	c.mu.Lock()
-	c.bytes -= n
-	c.count--
-	c.mu.Unlock()
-	c.wake.Signal()
-}
-
 func (c *credit) take(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,6 +30,14 @@ func (c *credit) take(n int) bool {
 	c.bytes += n
 	c.count++
 	return !c.closed
+}
+
+func (c *credit) give(n int) {
+	c.mu.Lock()
+	c.bytes -= n
+	c.count--
+	c.mu.Unlock()
+	c.wake.Signal()
 }
 
 func (c *credit) close() {

@@ -14,9 +14,7 @@ import (
 )
 
 // Link is an established pair of connections. Start begins reading; Send and SendMeta may be called from any goroutine;
-
 // nothing blocks on the network.
-
 type Link struct {
 	Protocol int
 	Features uint32
@@ -48,9 +46,7 @@ type Link struct {
 }
 
 // Packet is what came from the peer. Body is valid during the handler only; Data, if not nil, belongs to the receiver,
-
 // who releases it and then calls Done.
-
 type Packet struct {
 	Command wire.Command
 	Form    wire.Form
@@ -68,9 +64,7 @@ func newLink(cfg Config, p *pairing) *Link {
 }
 
 // Start begins. handler gets every packet, from two goroutines; for a packet with Data it may block until there is room.
-
 // down is called once, after everything has stopped and no buffer given to Send is in use any more.
-
 func (l *Link) Start(pool *Pool, handler func(Packet), down func(reason string, silent bool)) {
 	l.pool, l.handler, l.down = pool, handler, down
 	l.touch()
@@ -88,7 +82,6 @@ func (l *Link) Start(pool *Pool, handler func(Packet), down func(reason string, 
 }
 
 // Close drops the connection; down follows.
-
 func (l *Link) Close(reason string) { l.end(reason, false) }
 
 func (l *Link) end(reason string, silent bool) {
@@ -103,40 +96,31 @@ func (l *Link) end(reason string, silent bool) {
 }
 
 // Discard closes a link that was never started.
-
 func (l *Link) Discard() {
 	l.data.conn.Close()
 	l.meta.conn.Close()
 }
 
-func (l *Link) touch() { l.heard.Store(int64(time.Since(l.born))) }
-
-func (l *Link) silence() time.Duration { return time.Since(l.born) - time.Duration(l.heard.Load()) }
-
+func (l *Link) touch()                    { l.heard.Store(int64(time.Since(l.born))) }
+func (l *Link) silence() time.Duration    { return time.Since(l.born) - time.Duration(l.heard.Load()) }
 func (l *Link) form(length int) wire.Form { return wire.FormFor(l.Protocol, length) }
 
 // Send queues a packet for the data connection, in order. extra follows the payload without being copied: it must stay
-
 // unchanged until the peer has acknowledged the packet or the link is down; buffer, if not nil, is released once sent.
-
 func Send[P wire.Payload](l *Link, cmd wire.Command, p P, extra []byte, buffer *Buffer) {
 	l.data.push(l, cmd, p, extra, buffer)
 }
 
 // SendMeta queues a packet for the meta connection.
-
 func SendMeta[P wire.Payload](l *Link, cmd wire.Command, p P) { l.meta.push(l, cmd, p, nil, nil) }
 
 // SendBytes queues ready-made packets for the data connection.
-
 func (l *Link) SendBytes(packets []byte) { l.data.pushRaw(l, packets) }
 
 // Form is the header form of a packet with this payload length.
-
 func (l *Link) Form(length int) wire.Form { return l.form(length) }
 
 // Ping asks for a PingAck that tells that the peer has read all that was sent on the meta connection; handler gets it.
-
 func (l *Link) Ping() {
 	l.pingWant.Store(l.ping())
 }
@@ -147,7 +131,6 @@ func (l *Link) ping() int64 {
 }
 
 // Done tells that a packet's data has been dealt with, so that more may be read.
-
 func (l *Link) Done(bytes int) { l.credit.give(bytes) }
 
 func (l *Link) readData() {
@@ -171,7 +154,6 @@ func (l *Link) fail(where string, err error) {
 }
 
 // receive reads a packet of the data connection.
-
 func (l *Link) receive(h wire.Header) error {
 	p := Packet{Command: h.Command, Form: l.data.lastForm}
 	if !h.Command.Known() {
@@ -253,7 +235,6 @@ func (l *Link) receiveMeta(h wire.Header) error {
 }
 
 // watch pings a silent peer and drops one that does not answer. A pause of this process itself is not held against it.
-
 func (l *Link) watch() {
 	step := min(l.cfg.PingTimeout/5, 100*time.Millisecond)
 	tick := time.NewTicker(step)
@@ -283,16 +264,6 @@ func (l *Link) watch() {
 	}
 }
 
-// channel is one of the two connections, with its queue of packets to send.
-
-// outbox is what waits to be sent: fixed parts one after the other in heads, and what follows each of them.
-
-// refuse tells that nothing can be queued. A queue over its limit ends the link.
-
-// lingerTimeout bounds the sending of what is queued when a link is closed.
-
-// take waits for packets and swaps the queue with an empty one; ok is false when the link is closed and all is sent.
-
 func (l *Link) write(c *channel) {
 	var out sender = &vectorSender{conn: c.conn}
 	if c.tls {
@@ -317,7 +288,6 @@ func (l *Link) write(c *channel) {
 }
 
 // drain releases what will not be sent.
-
 func (l *Link) drain(c *channel) {
 	for {
 		q, ok := c.take(outbox{})
@@ -331,7 +301,6 @@ func (l *Link) drain(c *channel) {
 }
 
 // transmit sends a queue; a peer that takes nothing for PeerTimeout is dropped.
-
 func (l *Link) transmit(c *channel, out sender, q outbox) error {
 	select {
 	case <-l.closed:
@@ -344,9 +313,3 @@ func (l *Link) transmit(c *channel, out sender, q outbox) error {
 	}
 	return err
 }
-
-// vectorSender writes a queue with few system calls and without copying.
-
-// bufferSender gathers small packets into TLS records.
-
-// credit bounds the data received and not yet dealt with.

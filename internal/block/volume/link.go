@@ -11,10 +11,7 @@ import (
 	"holdfast/internal/block/writepath"
 )
 
-// bitmapIn is the peer's bitmap being received.
-
 // followPolicy connects, or drops a connection the machine does not want any more.
-
 func (e *engine) followPolicy() {
 	want := e.machine.Link()
 	if want != e.conn.policy {
@@ -62,7 +59,6 @@ func (e *engine) dial(p peer.LinkPolicy) {
 }
 
 // linkUp takes a new connection into use, unless it came too late.
-
 func (e *engine) linkUp(l *replica.Link, attempt int) {
 	if attempt != e.conn.attempt || e.conn.cancel == nil || e.conn.link != nil {
 		l.Discard()
@@ -80,7 +76,6 @@ func (e *engine) linkUp(l *replica.Link, attempt int) {
 }
 
 // closeLink drops the connection: nothing of it is listened to any more.
-
 func (e *engine) closeLink(why string) {
 	if e.conn.link != nil && !e.conn.closing {
 		e.conn.closing = true
@@ -98,36 +93,7 @@ func (e *engine) linkDown(l *replica.Link, reason string, silent bool) {
 	e.machine.LinkDown(e.env(), reason, silent)
 }
 
-// decode copies what a packet holds, on the reader's goroutine. A malformed one gets the command that cannot be.
-
-// malformed stands for a packet that could not be decoded.
-
-// handlePacket deals with a packet of the peer.
-
-// drop gives back what a packet holds.
-
-// onStatePacket decodes what is for the machine.
-
-// onBitmap merges a part of the peer's bitmap. Both sides know from the states when it comes.
-
-// span checks a range the peer names.
-
-// onWrite takes in a write of the peer's application.
-
-// receive queues a write behind those it overlaps.
-
-// runReceiver carries out what the receiver wants.
-
-// peerWritten acknowledges a write of the peer that the disk has taken.
-
-// blockIDBase keeps block IDs apart from the protocol's reserved ones.
-
-// sendWrite sends an operation of the write path.
-
-// onAck takes the acknowledgement of a write of the application, or of the resync.
-
 // protocolInfo is P_PROTOCOL as this node's configuration has it.
-
 func (e *engine) protocolInfo() wire.ProtocolInfo {
 	net := e.cfg.Resource.Net()
 	i := wire.ProtocolInfo{Protocol: wire.ProtocolC, AfterSB0Pri: afterSB(net.Text("after-sb-0pri", "disconnect")),
@@ -145,7 +111,6 @@ func (e *engine) protocolInfo() wire.ProtocolInfo {
 }
 
 // afterSB numbers the split-brain policies as the wire does.
-
 func afterSB(policy string) uint32 {
 	for i, name := range []string{"disconnect", "discard-younger-primary", "discard-older-primary", "discard-zero-changes",
 		"discard-least-changes", "discard-local", "discard-remote", "consensus", "discard-secondary", "call-pri-lost-after-sb",

@@ -10,8 +10,10 @@ import (
 	"holdfast/internal/block/writepath"
 )
 
+// bitmapIn is the peer's bitmap being received.
 type bitmapIn struct{ wire.BitmapReceiver }
 
+// decode copies what a packet holds, on the reader's goroutine. A malformed one gets the command that cannot be.
 func decode(p replica.Packet) packet {
 	out := packet{command: p.Command, form: p.Form, info: p.Info, data: p.Data}
 	var err error
@@ -37,8 +39,10 @@ func decode(p replica.Packet) packet {
 	return out
 }
 
+// malformed stands for a packet that could not be decoded.
 const malformed wire.Command = 0xffff
 
+// handlePacket deals with a packet of the peer.
 func (e *engine) handlePacket(l *replica.Link, p *packet) {
 	if l != e.conn.link || e.conn.closing {
 		e.drop(l, p)
@@ -50,6 +54,7 @@ func (e *engine) handlePacket(l *replica.Link, p *packet) {
 	}
 }
 
+// drop gives back what a packet holds.
 func (e *engine) drop(l *replica.Link, p *packet) {
 	if p.data != nil {
 		n := len(p.data.B)
@@ -89,6 +94,7 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 	return nil
 }
 
+// onStatePacket decodes what is for the machine.
 func (e *engine) onStatePacket(p *packet) error {
 	switch p.command {
 	case wire.Protocol:
@@ -169,6 +175,7 @@ func (e *engine) onOutOfSync(p *packet) error {
 	return nil
 }
 
+// onBitmap merges a part of the peer's bitmap. Both sides know from the states when it comes.
 func (e *engine) onBitmap(p *packet) error {
 	if e.store == nil || e.machine.Conn() != wire.WFBitMapS && e.machine.Conn() != wire.WFBitMapT {
 		return fmt.Errorf("bitmap while %s", e.machine.Conn())
@@ -187,6 +194,7 @@ func (e *engine) onBitmap(p *packet) error {
 	return nil
 }
 
+// span checks a range the peer names.
 func (e *engine) span(sector uint64, bytes, most int64) (writepath.Span, error) {
 	if e.store == nil {
 		return writepath.Span{}, fmt.Errorf("no disk here")

@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/block/writepath"
 )
 
+// onWrite takes in a write of the peer's application.
 func (e *engine) onWrite(l *replica.Link, p *packet) error {
 	if e.machine.IsPrimary() {
 		return fmt.Errorf("a write for a Primary")
@@ -28,6 +29,7 @@ func (e *engine) onWrite(l *replica.Link, p *packet) error {
 	return nil
 }
 
+// receive queues a write behind those it overlaps.
 func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync bool) {
 	j := e.jobs.get()
 	j.purpose, j.dev, j.off, j.length, j.link = forPeer, e.store.data, s.Start, s.Len(), l
@@ -49,6 +51,7 @@ func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync 
 	e.stats.received += uint64(s.Len())
 }
 
+// runReceiver carries out what the receiver wants.
 func (e *engine) runReceiver() bool {
 	r := e.conn.receiver
 	if r == nil {
@@ -78,6 +81,7 @@ func (e *engine) receiverEffect(f *writepath.Effect) {
 	}
 }
 
+// peerWritten acknowledges a write of the peer that the disk has taken.
 func (e *engine) peerWritten(j *job) {
 	e.conn.peerJobs--
 	if j.buffer != nil {
@@ -122,8 +126,10 @@ func (e *engine) peerFlushed(j *job) {
 	}
 }
 
+// blockIDBase keeps block IDs apart from the protocol's reserved ones.
 const blockIDBase = 1 << 32
 
+// sendWrite sends an operation of the write path.
 func (e *engine) sendWrite(id writepath.ID) {
 	l := e.conn.link
 	if l == nil || e.conn.closing {
@@ -157,6 +163,7 @@ func (e *engine) sendBarrier(number uint32) {
 	}
 }
 
+// onAck takes the acknowledgement of a write of the application, or of the resync.
 func (e *engine) onAck(p *packet) error {
 	e.conn.heardAck = e.now()
 	if p.ack.BlockID == wire.IDSyncer {
