@@ -17,7 +17,6 @@ type ActivityLog struct {
 	byExtent  map[uint32]int
 	recent    lru
 	number    uint32 // of the next transaction
-	cursor    int    // first slot of the next context
 	confirmed uint64
 	waiting   []alChange // chosen, in no transaction yet
 	writing   []alChange // in the transaction under way
@@ -168,15 +167,19 @@ func (a *ActivityLog) Prime(p []byte) (offset int64) {
 }
 
 func (a *ActivityLog) encode(p []byte) (offset int64) {
-	encodeAL(p, a.number, a.updates, len(a.slots), a.cursor, func(i int) uint32 { return a.slots[i].logged })
+	encodeAL(p, a.number, a.updates, len(a.slots), a.cursor(), func(i int) uint32 { return a.slots[i].logged })
 	offset = int64(a.stripes.block(a.number)) * BlockSize
 	a.number++
 	a.written++
-	if a.cursor += alContext; a.cursor >= len(a.slots) {
-		a.cursor = 0
-	}
 	a.busy = true
 	return offset
+}
+
+// cursor is the first slot of the next context. It follows from the transaction's number, so that a log that goes on with
+// an older one's numbers goes on with its cycle of contexts as well.
+func (a *ActivityLog) cursor() int {
+	cycle := (len(a.slots) + alContext - 1) / alContext
+	return int(a.number%uint32(cycle)) * alContext
 }
 
 // Commit tells that the transaction under way is written and flushed: its extents are hot now.
