@@ -1,0 +1,157 @@
+package systemd
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/agent"
+	"holdfast/internal/agent/agenttest"
+)
+
+// inside tells the test that it runs in the mount namespace made for it.
+const inside = "HOLDFAST_SYSTEMD_TEST"
+
+// TestUnits drives units of a real systemd: a user manager, with a /run of its own in a mount namespace, since the machine
+// itself need not have been booted with systemd.
+func TestUnits(t *testing.T) {
+	if os.Getenv(inside) != "" {
+		units(t)
+		return
+	}
+	for _, program := range []string{"/usr/bin/systemd", "/usr/bin/systemctl", "/usr/bin/unshare"} {
+		if _, err := os.Stat(program); err != nil || os.Geteuid() != 0 {
+			t.Skipf("needs root and %s", program)
+		}
+	}
+	cmd := exec.Command("/usr/bin/unshare", "-m", os.Args[0], "-test.run=^TestUnits$", "-test.v")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if strings.Contains(string(out), "--- SKIP") {
+		t.Skipf("%s", out)
+	}
+}
+
+func units(t *testing.T) {
+	manager(t)
+	a := NewUser()
+	unitFile(t, "hf-test", "Type=simple\nExecStart=/bin/sleep 1004")
+	unitFile(t, "hf-fails", "Type=oneshot\nExecStart=/bin/false")
+	unitFile(t, "hf-slow", "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 600")
+	reload(t)
+	for _, c := range []struct {
+		unit, action string
+		want         agent.Code
+	}{
+		{"hf-test", "monitor", agent.NotRunning}, {"hf-test", "start", agent.OK}, {"hf-test", "start", agent.OK},
+		{"hf-test.service", "monitor", agent.OK}, {"hf-test", "stop", agent.OK}, {"hf-test", "stop", agent.OK},
+		{"hf-test", "monitor", agent.NotRunning}, {"hf-fails", "start", agent.ErrGeneric}, {"hf-fails", "monitor", agent.NotRunning},
+		{"hf-none", "start", agent.ErrInstalled}, {"hf-none", "stop", agent.OK}, {"hf-none", "monitor", agent.NotRunning},
+		{"hf-test", "promote", agent.ErrUnimplemented},
+	} {
+		if r := run(t, a, c.unit, c.action, time.Minute); r.Code != c.want {
+			t.Errorf("%s %s: %+v, want %d", c.action, c.unit, r, c.want)
+		}
+	}
+	if r := run(t, a, "hf-slow", "start", 300*time.Millisecond); r.Status != agent.TimedOut {
+		t.Errorf("a start that hangs: %+v", r)
+	}
+	if r := run(t, a, "hf-slow", "monitor", 300*time.Millisecond); r.Status != agent.TimedOut {
+		t.Errorf("a monitor of a unit that is activating: %+v", r)
+	}
+	if !a.Known(t.Context(), "hf-test") || a.Known(t.Context(), "hf-none") {
+		t.Error("Known is wrong")
+	}
+}
+
+func run(t *testing.T, a *Agent, name, action string, timeout time.Duration) agent.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	return a.Run(ctx, agent.Operation{Resource: "r", Spec: agent.Spec{Class: "systemd", Type: name}, Action: action, Timeout: timeout})
+}
+
+// manager starts systemd --user with a private /run, and ends it with the test.
+func manager(t *testing.T) {
+	t.Helper()
+	agenttest.Must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	dir := "/run/user/0"
+	agenttest.Must(t, os.MkdirAll(filepath.Join(dir, "systemd", "user"), 0o700))
+	agenttest.Must(t, os.MkdirAll("/run/systemd/system", 0o755)) // says that the machine was booted with systemd
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
+	before := scopes()
+	cmd := exec.Command("/usr/bin/systemd", "--user", "--log-target=console")
+	agenttest.Must(t, cmd.Start())
+	gone := make(chan error, 1)
+	go func() { gone <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		<-gone
+		for dir := range scopes() {
+			if !before[dir] {
+				_ = os.Remove(dir) // the manager leaves its own cgroup behind
+			}
+		}
+	})
+	for end := time.Now().Add(agenttest.Patience); ; time.Sleep(20 * time.Millisecond) {
+		select {
+		case err := <-gone:
+			gone <- err
+			t.Skipf("no user manager can run here: %v", err)
+		default:
+		}
+		out, err := exec.Command("/usr/bin/systemctl", "--user", "show", "--property=ActiveState", "basic.target").Output()
+		if err == nil && strings.Contains(string(out), "=active") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the user manager does not come up")
+		}
+	}
+}
+
+// scopes are the cgroups named init.scope at the top of the hierarchies.
+func scopes() map[string]bool {
+	found := map[string]bool{}
+	for _, pattern := range []string{"/sys/fs/cgroup/init.scope", "/sys/fs/cgroup/*/init.scope"} {
+		dirs, _ := filepath.Glob(pattern)
+		for _, dir := range dirs {
+			found[dir] = true
+		}
+	}
+	return found
+}
+
+func unitFile(t *testing.T, name, service string) {
+	t.Helper()
+	path := filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd", "user", name+".service")
+	agenttest.Must(t, os.WriteFile(path, []byte("[Service]\n"+service+"\n"), 0o644))
+}
+
+func reload(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("/usr/bin/systemctl", "--user", "daemon-reload").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+}
+
+func TestParseState(t *testing.T) {
+	if s := parseState([]byte("Result=success\nLoadState=loaded\nActiveState=active\nX\n")); s != (unitState{"loaded", "active", "success"}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+func FuzzParseState(f *testing.F) {
+	f.Add([]byte("LoadState=loaded\nActiveState=active\n"))
+	f.Fuzz(func(_ *testing.T, data []byte) { parseState(data) })
+}
