@@ -44,12 +44,7 @@ func runPCS(args []string, e environment) int {
 	return pcs.Run(args, pcs.Env{Root: e.root, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Hostname: e.hostname, Terminal: e.terminal})
 }
 
-func runLab(args []string, e environment) int {
-	if len(args) > 0 && args[0] == "demo" {
-		return runDemo(args[1:], e)
-	}
-	return clilab.Main(args, e.stdin, e.stdout, e.stderr)
-}
+func runLab(args []string, e environment) int { return clilab.Main(args, e.stdin, e.stdout, e.stderr) }
 
 func runVersion(_ []string, e environment) int {
 	fmt.Fprintln(e.stdout, version.String())

@@ -75,11 +75,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 
 // begin takes down what an earlier run left, and brings the lab up.
 func (d *demo) begin(ctx context.Context) error {
-	if _, err := lab.Open(d.cfg.Name); err == nil {
-		d.say("taking down the lab of an earlier run")
-		if err := lab.Down(d.cfg.Name); err != nil {
-			return fmt.Errorf("take down the lab of an earlier run: %w", err)
-		}
+	if err := lab.Down(d.cfg.Name); err != nil {
+		return fmt.Errorf("take down the lab of an earlier run: %w", err)
 	}
 	d.say("bringing up six hosts in namespaces of this machine")
 	l, err := lab.Up(ctx, lab.Config{Name: d.cfg.Name})

@@ -77,14 +77,21 @@ func Volumes() []Step {
 // password, remove anonymous users, remote root and the test database, reload.
 const secureInstallation = "\nn\ny\n" + rootPass + "\n" + rootPass + "\ny\ny\ny\ny\n"
 
-// createDatabase is typed at the mysql prompt, after the password.
-const createDatabase = rootPass + `
-create database wordpress;
-create user 'wpuser'@'%' identified by 'wppassword';
-grant all privileges on wordpress.* to 'wpuser'@'%';
-flush privileges;
-exit
-`
+// createDatabase is the conversation with mysql.
+func createDatabase() []Turn {
+	const prompt = "MariaDB [(none)]> "
+	turns := []Turn{{"Enter password:", rootPass}}
+	for _, line := range []string{
+		"create database wordpress;",
+		"create user 'wpuser'@'%' identified by 'wppassword';",
+		"grant all privileges on wordpress.* to 'wpuser'@'%';",
+		"flush privileges;",
+		"exit",
+	} {
+		turns = append(turns, Turn{prompt, line})
+	}
+	return turns
+}
 
 // Database is the tutorial's MariaDB chapter.
 func Database() []Step {
@@ -98,7 +105,7 @@ func Database() []Step {
 		{Host: DB2, Line: "install -d -o mysql -g mysql /var/lib/mysql", Silent: true, Ours: true}, // the package's doing
 		{Host: DB2, Line: "mount /dev/drbd1 /var/lib/mysql", Silent: true},
 		{Host: DB2, Line: "service mariadb start"},
-		{Host: DB2, Line: "mysql -u root -p", Stdin: createDatabase},
+		{Host: DB2, Line: "mysql -u root -p", Turns: createDatabase(), Want: []string{`Query OK, 1 row affected`, `Bye`}},
 	}
 }
 

@@ -17,7 +17,9 @@ import (
 type Step struct {
 	Host  string
 	Line  string // as typed, run by a shell
-	Stdin string // what is typed at its prompts
+	Stdin string // what it reads
+	// Turns are prompts and what is typed at them, for a line that wants a terminal.
+	Turns []Turn
 	// Want are regular expressions the output (stdout and stderr together) must match; Silent: it must be empty.
 	Want   []string
 	Silent bool
@@ -29,9 +31,14 @@ type Step struct {
 	Note       string
 }
 
+// Turn is a prompt, and what is typed at it.
+type Turn struct{ Await, Send string }
+
 // Runner runs a line on a host and gives back all it printed and its exit code. An error means that it could not be run.
 type Runner interface {
 	Run(ctx context.Context, host, line, stdin string) (output string, code int, err error)
+	// Converse is Run on a terminal: each turn is typed when its prompt has come.
+	Converse(ctx context.Context, host, line string, turns []Turn) (output string, code int, err error)
 }
 
 // stepLimit bounds one line; showLines is how much of a long output is shown from either end.
@@ -89,7 +96,7 @@ func (s Step) announce(w io.Writer) {
 func (s Step) run(ctx context.Context, r Runner) (string, error) {
 	deadline := time.Now().Add(s.Until)
 	for {
-		out, code, err := r.Run(ctx, s.Host, s.Line, s.Stdin)
+		out, code, err := s.once(ctx, r)
 		if err != nil {
 			return out, fmt.Errorf("on %s, %q could not be run: %w", s.Host, s.Line, err)
 		}
@@ -103,6 +110,13 @@ func (s Step) run(ctx context.Context, r Runner) (string, error) {
 		case <-time.After(repeatEvery):
 		}
 	}
+}
+
+func (s Step) once(ctx context.Context, r Runner) (string, int, error) {
+	if len(s.Turns) > 0 {
+		return r.Converse(ctx, s.Host, s.Line, s.Turns)
+	}
+	return r.Run(ctx, s.Host, s.Line, s.Stdin)
 }
 
 func (s Step) check(out string, code int) error {
