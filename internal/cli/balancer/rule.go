@@ -93,7 +93,7 @@ func setOne(rule *api.BalancerRule, name, value string) (err error) {
 	case "hold":
 		rule.HoldSeconds, err = seconds(value)
 	case "hold-max":
-		rule.HoldMax, err = strconv.Atoi(value)
+		rule.HoldMax, err = number(value)
 	case "idle":
 		rule.IdleSeconds, err = seconds(value)
 	default:
@@ -113,9 +113,9 @@ func setProbe(p *api.BalancerProbe, name, value string) (err error) {
 	case "timeout":
 		p.TimeoutMS, err = milliseconds(value)
 	case "fall":
-		p.Fall, err = strconv.Atoi(value)
+		p.Fall, err = number(value)
 	case "rise":
-		p.Rise, err = strconv.Atoi(value)
+		p.Rise, err = number(value)
 	default:
 		return errors.New("this option is not known; see: holdfast balancer help")
 	}
@@ -182,6 +182,14 @@ func milliseconds(s string) (int, error) {
 		err = fmt.Errorf("%s is not a whole number of milliseconds", s)
 	}
 	return int(d / time.Millisecond), err
+}
+
+func number(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is no number from 0 on", s)
+	}
+	return n, nil
 }
 
 // remove removes rules.
