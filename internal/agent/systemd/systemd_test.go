@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 // inside tells the test that it runs in the mount namespace made for it.
 const inside = "HOLDFAST_SYSTEMD_TEST"
 
-// TestUnits drives units of a real systemd: a user manager, with a /run of its own in a mount namespace, since the machine
-// itself need not have been booted with systemd.
+// TestUnits drives units of a real systemd: a user manager with a /run and a cgroup tree of its own, since the machine need
+// not have been booted with systemd, and since a manager moves every process it finds at the top of its tree.
 func TestUnits(t *testing.T) {
 	if os.Getenv(inside) != "" {
 		units(t)
@@ -30,8 +31,14 @@ func TestUnits(t *testing.T) {
 			t.Skipf("needs root and %s", program)
 		}
 	}
-	cmd := exec.Command("/usr/bin/unshare", "-m", os.Args[0], "-test.run=^TestUnits$", "-test.v")
+	root := agenttest.NewRoot(t)
+	agenttest.Cgroups(t, root)
+	dir, err := os.Open(filepath.Dir(root.Cgroup()))
+	agenttest.Must(t, err)
+	defer dir.Close()
+	cmd := exec.Command("/usr/bin/unshare", "-m", "-C", os.Args[0], "-test.run=^TestUnits$", "-test.v")
 	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -84,12 +91,16 @@ func run(t *testing.T, a *Agent, name, action string, timeout time.Duration) age
 func manager(t *testing.T) {
 	t.Helper()
 	agenttest.Must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	agenttest.Must(t, unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH))
+	agenttest.Must(t, unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""))
+	if procs, err := os.ReadFile("/sys/fs/cgroup/cgroup.procs"); err != nil || len(strings.Fields(string(procs))) > 3 {
+		t.Fatalf("this is not a cgroup tree of the test's own: %q %v", procs, err)
+	}
 	dir := "/run/user/0"
 	agenttest.Must(t, os.MkdirAll(filepath.Join(dir, "systemd", "user"), 0o700))
 	agenttest.Must(t, os.MkdirAll("/run/systemd/system", 0o755)) // says that the machine was booted with systemd
 	t.Setenv("XDG_RUNTIME_DIR", dir)
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
-	before := scopes()
 	cmd := exec.Command("/usr/bin/systemd", "--user", "--log-target=console")
 	agenttest.Must(t, cmd.Start())
 	gone := make(chan error, 1)
@@ -97,11 +108,6 @@ func manager(t *testing.T) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		<-gone
-		for dir := range scopes() {
-			if !before[dir] {
-				_ = os.Remove(dir) // the manager leaves its own cgroup behind
-			}
-		}
 	})
 	for end := time.Now().Add(agenttest.Patience); ; time.Sleep(20 * time.Millisecond) {
 		select {
@@ -118,18 +124,6 @@ func manager(t *testing.T) {
 			t.Fatal("the user manager does not come up")
 		}
 	}
-}
-
-// scopes are the cgroups named init.scope at the top of the hierarchies.
-func scopes() map[string]bool {
-	found := map[string]bool{}
-	for _, pattern := range []string{"/sys/fs/cgroup/init.scope", "/sys/fs/cgroup/*/init.scope"} {
-		dirs, _ := filepath.Glob(pattern)
-		for _, dir := range dirs {
-			found[dir] = true
-		}
-	}
-	return found
 }
 
 func unitFile(t *testing.T, name, service string) {
