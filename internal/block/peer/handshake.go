@@ -225,9 +225,15 @@ func (m *Machine) TargetDone(e Env) {
 	m.peer.uuids.Set.Bitmap = 0
 	m.disk, m.conn, m.crashed = generation.UpToDate, wire.Connected, false
 	m.peer.disk = generation.UpToDate
+	m.equalSets()
 	m.do(EndResync, WriteBitmap, Store)
 	m.sendState()
 	m.log("resync done; " + m.uuids.String())
+}
+
+// equalSets: after a complete resync both sides have the same generations, which no packet tells.
+func (m *Machine) equalSets() {
+	m.peer.uuids.Set, m.peer.uuids.Bits = m.uuids.WithRole(m.peer.role == wire.Primary), 0
 }
 
 // finishSource ends the resync once the target said so. By then it has acknowledged every block.
@@ -240,6 +246,7 @@ func (m *Machine) finishSource() {
 	m.peer.uuids.Set = m.uuids // the target has taken ours over
 	m.conn, m.crashed = wire.Connected, false
 	m.peer.disk, m.peer.finished = generation.UpToDate, false
+	m.equalSets()
 	m.do(ResyncDurable, EndResync, WriteBitmap, Store)
 	if m.primary() && m.adopted() && !m.peerInU() {
 		m.askAdd()

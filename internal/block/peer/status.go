@@ -18,16 +18,10 @@ func (m *Machine) Disk() generation.DiskState {
 
 // PeerDisk is the same for the peer's.
 func (m *Machine) PeerDisk() generation.DiskState {
-	if m.peer.disk == generation.UpToDate && m.adopted() && m.linkUp && !m.peerDiskShown() {
+	if m.peer.disk == generation.UpToDate && m.adopted() && m.linkUp && !m.peerDiskInU() {
 		return generation.Outdated
 	}
 	return m.peer.disk
-}
-
-// peerDiskShown: the peer's generation follows ours through a resync, which its last P_UUIDS does not tell.
-func (m *Machine) peerDiskShown() bool {
-	r, ok := m.other()
-	return ok && parse(r.DeviceUUID) == m.link.PeerDevice
 }
 
 // Role is the role now.

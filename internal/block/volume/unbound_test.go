@@ -15,6 +15,9 @@ func TestTutorialFlow(t *testing.T) {
 	p.synced()
 	p.identical()
 	st := p.b.until("all resynced", func(s *api.VolumeStatus) bool { return s.ResyncedBytes == s.SizeBytes })
+	for _, n := range []*node{p.a, p.b} {
+		n.until("one generation on both sides", func(s *api.VolumeStatus) bool { return s.CurrentUUID == s.PeerUUID })
+	}
 	if st.Role != "Secondary" || st.PeerRole != "Primary" || st.Counters.OOS != 0 {
 		t.Errorf("b: %+v", st)
 	}
