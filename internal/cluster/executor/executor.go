@@ -24,6 +24,9 @@ type Config struct {
 	Agents Agents
 	Sink   Sink
 	Log    *slog.Logger
+	// Lease tells whether this node may run anything at this moment: an error once the lease's deadline has passed, whatever
+	// else has noticed that by then (a host that was frozen wakes with its queues full). nil means always.
+	Lease func() error
 	// Event records what happens on the timeline: op.start, op.end, process.died.
 	Event func(name string, attrs map[string]any)
 }
@@ -54,6 +57,9 @@ func Open(cfg Config) (*Executor, error) {
 	}
 	if cfg.Event == nil {
 		cfg.Event = func(string, map[string]any) {}
+	}
+	if cfg.Lease == nil {
+		cfg.Lease = func() error { return nil }
 	}
 	e := &Executor{cfg: cfg, path: path, table: t, lanes: map[string]*lane{}, paused: true,
 		outbox: make(chan struct{}, 1), changed: make(chan struct{})}

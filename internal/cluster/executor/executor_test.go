@@ -38,6 +38,7 @@ type host struct {
 	reports []Report
 	refuse  bool
 	events  []string
+	lease   error
 }
 
 func newHost(t *testing.T) *host {
@@ -53,9 +54,15 @@ func newHost(t *testing.T) *host {
 func (h *host) open() {
 	h.t.Helper()
 	ex, err := Open(Config{Root: h.root, Node: "n1", Clock: clock.System{}, Agents: catalog.New(h.root, nil, nil),
-		Sink: h.take, Log: slog.New(slog.DiscardHandler), Event: h.event})
+		Sink: h.take, Log: slog.New(slog.DiscardHandler), Event: h.event, Lease: h.leased})
 	agenttest.Must(h.t, err)
 	h.ex = ex
+}
+
+func (h *host) leased() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lease
 }
 
 func (h *host) take(_ context.Context, r Report) error {
@@ -172,9 +179,10 @@ func TestLifeOfAResource(t *testing.T) {
 	if act := h.ex.Active(1); len(act.Active) != 0 {
 		t.Errorf("activity after stop: %+v", act)
 	}
-	if _, err := os.Stat(ocf.Cgroup(h.root, "a")); !os.IsNotExist(err) {
-		t.Errorf("the cgroup is left behind: %v", err)
-	}
+	agenttest.Until(t, "the cgroup to be removed", func() bool {
+		_, err := os.Stat(ocf.Cgroup(h.root, "a"))
+		return os.IsNotExist(err)
+	})
 }
 
 func TestRecurringReportsOnlyChanges(t *testing.T) {
@@ -504,6 +512,68 @@ case $1 in start) setsid sleep 1002 >/dev/null 2>&1 & ;; stop) sleep 600 ;; esac
 		if stat, err := process.ReadStat(pid); err == nil && stat.State != 'Z' {
 			t.Errorf("process %d lives", pid)
 		}
+	}
+}
+
+// A host that was frozen past its lease wakes with a full queue: nothing of it may be run.
+func TestNothingRunsAfterTheLease(t *testing.T) {
+	h := newHost(t)
+	dir := string(h.root)
+	slow := agenttest.Script(t, h.root, "slow", "while [ -f "+dir+"/hold ]; do sleep 0.01; done\n")
+	agenttest.Must(t, os.WriteFile(dir+"/hold", nil, 0o600))
+	h.submit(h.request(slow, "a", "start", 0))
+	agenttest.Until(t, "the first to run", func() bool { return len(process.Members(ocf.Cgroup(h.root, "a"))) > 0 })
+	spec := h.service("svc")
+	h.submit(h.request(spec, "a", "start", 0))
+	h.mu.Lock()
+	h.lease = errors.New("the lease is over")
+	h.mu.Unlock()
+	agenttest.Must(t, os.Remove(dir+"/hold"))
+	agenttest.Until(t, "the executor to notice", func() bool {
+		return errors.Is(h.ex.Submit(h.request(spec, "b", "start", 0)), ErrPaused)
+	})
+	agenttest.Must(t, h.ex.StopAll(t.Context()))
+	if calls := h.calls(); !slices.Equal(calls, []string{""}) {
+		t.Errorf("run without a lease: %v", calls)
+	}
+}
+
+// A lease that runs out while a process is being started: the process is killed as soon as it exists.
+func TestALeaseThatEndsDuringAStart(t *testing.T) {
+	h := newHost(t)
+	spec := h.service("svc")
+	h.ex.Close()
+	asked := 0 // by one goroutine at a time: there is one lane
+	ex, err := Open(Config{Root: h.root, Node: "n1", Clock: clock.System{}, Agents: catalog.New(h.root, nil, nil), Sink: h.take,
+		Log: slog.New(slog.DiscardHandler), Lease: func() error {
+			if asked++; asked > 1 {
+				return errors.New("the lease is over")
+			}
+			return nil
+		}})
+	agenttest.Must(t, err)
+	h.ex = ex
+	h.ex.Resume(1)
+	h.submit(h.request(spec, "a", "start", 0))
+	agenttest.Until(t, "the executor to notice", func() bool {
+		req := h.request(spec, "a", "monitor", 0)
+		return errors.Is(h.ex.Submit(req), ErrPaused)
+	})
+	agenttest.Until(t, "nothing to be left", func() bool { return len(process.Members(ocf.Cgroup(h.root, "a"))) == 0 })
+}
+
+func TestStopAllWithoutTimeAsksNoAgent(t *testing.T) {
+	h := newHost(t)
+	spec := h.service("svc")
+	h.run(spec, "a", "start")
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	agenttest.Must(t, h.ex.StopAll(done))
+	if calls := h.calls(); !slices.Equal(calls, []string{"a start"}) {
+		t.Errorf("calls: %v", calls)
+	}
+	if n := len(process.Members(ocf.Cgroup(h.root, "a"))); n != 0 {
+		t.Errorf("%d processes are left", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -145,6 +146,20 @@ func (e *Executor) perform(l *lane, j *job) {
 	e.changed = make(chan struct{})
 	e.mu.Unlock()
 	e.watch.follow(e.cfg.Root, op)
+	if op.Action == "stop" && r.Status == agent.Done && r.Code == agent.OK {
+		removeCgroup(ocf.Cgroup(e.cfg.Root, op.Resource))
+	}
+}
+
+// removeCgroup removes a stopped resource's cgroup. One that still has processes after a moment stays, and is killed with
+// everything else when the lease ends.
+func removeCgroup(dir string) {
+	for range 10 {
+		if err := unix.Rmdir(dir); !errors.Is(err, unix.EBUSY) {
+			return
+		}
+		time.Sleep(cluster.OrphanPoll / 10) // processes that were killed take a moment to be gone
+	}
 }
 
 // carryOut calls the agent, or does what needs none.
@@ -156,10 +171,28 @@ func (e *Executor) carryOut(ctx context.Context, j *job, op agent.Operation) age
 	if err != nil {
 		return agent.Result{Code: agent.ErrInstalled, Status: agent.NotInstalled, ExitReason: err.Error()}
 	}
-	if j.Last == nil {
-		op.Started = func(pid int) { e.noteProcess(j, pid) }
+	if err := e.cfg.Lease(); err != nil {
+		return e.leaseOver(err)
+	}
+	op.Started = func(pid int) {
+		if err := e.cfg.Lease(); err != nil {
+			// The host slept between the question and the start: the guard may have killed all it found in between.
+			process.KillSession(pid, ocf.Cgroup(e.cfg.Root, op.Resource))
+			e.leaseOver(err)
+			return
+		}
+		if j.Last == nil {
+			e.noteProcess(j, pid)
+		}
 	}
 	return a.Run(ctx, op)
+}
+
+// leaseOver pauses: nothing is run any more. The results of what was cut short matter to nobody.
+func (e *Executor) leaseOver(why error) agent.Result {
+	e.cfg.Log.Warn("no operation is run without a lease", "why", why)
+	e.Pause()
+	return agent.Result{Code: agent.Unknown, Status: agent.Cancelled, ExitReason: why.Error()}
 }
 
 // noteProcess keeps the process of an operation, for the daemon after this one.
@@ -251,8 +284,6 @@ func (e *Executor) effects(l *lane, j *job, r agent.Result) {
 	case r.Status != agent.Done:
 	case op.Action == "stop" && r.Code == agent.OK:
 		e.table.ended(op.Resource)
-		// rmdir fails while a process is left in it: then it stays, and is killed with everything else.
-		_ = unix.Rmdir(ocf.Cgroup(e.cfg.Root, op.Resource))
 	case op.Action == "start" && r.Code == agent.OK:
 		e.table.started(j.Request)
 	case op.Action == "promote" && r.Code == agent.OK:

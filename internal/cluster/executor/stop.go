@@ -16,10 +16,15 @@ import (
 
 // StopAll ends everything that runs here, for good: operations under way are cut short, then resources are demoted and
 // stopped by their agents, the last started first, and whatever processes are left in their cgroups are killed. When ctx
-// is done it goes straight to killing. Afterwards the executor is paused and knows of nothing. The error names the
-// resources that could not be stopped, and processes that did not die.
+// is done it goes straight to killing; with a ctx that is done from the start no agent is asked at all, as after the end
+// of a lease. Afterwards the executor is paused and knows of nothing. The error names the resources that could not be
+// stopped, and processes that did not die.
 func (e *Executor) StopAll(ctx context.Context) error {
+	hard := ctx.Err() != nil
 	todo := e.pause(ctx)
+	if hard {
+		todo = nil
+	}
 	var errs []error
 	for _, a := range slices.Backward(todo) {
 		if err := e.stopOne(ctx, a); err != nil {
@@ -33,6 +38,14 @@ func (e *Executor) StopAll(ctx context.Context) error {
 	e.reset(0)
 	e.mu.Unlock()
 	return errors.Join(errs...)
+}
+
+// Pause refuses new operations and cuts short those under way, without waiting: the lease is over. Resume with the same
+// session would carry on.
+func (e *Executor) Pause() {
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	e.pause(done)
 }
 
 // pause refuses new operations, cuts short those under way and waits for their end (at most until ctx is done). It
