@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addAddress puts an address on lo as a /32 (/128): clients of this host reach it here, and nobody else sees it. An address
-// that is there already is left as it is.
+// addAddress puts an address on lo as a /32 (/128), so that clients on this host reach it here; no other host is told of
+// it. An address that is there already, from before a crash say, is left as it is.
 func addAddress(ip netip.Addr) error {
 	lo, addr, err := onLoopback(ip)
 	if err != nil {

@@ -78,7 +78,7 @@ func (c *call) credentials() (user, password string, err error) {
 
 // readPassword reads a line without echo when stdin is a terminal.
 func (c *call) readPassword(in *bufio.Reader) (string, error) {
-	if f, ok := c.env.Stdin.(*os.File); ok && c.env.Terminal {
+	if f, ok := c.env.Stdin.(*os.File); ok && c.env.Terminal && term.IsTerminal(int(f.Fd())) {
 		b, err := term.ReadPassword(int(f.Fd()))
 		return string(b), err
 	}

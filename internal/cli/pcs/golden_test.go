@@ -30,7 +30,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 //	stopped                      the host's cluster is stopped
 //	meddle N                     someone else changes the CIB before each of the next N pushes
 //
-// Beside pcs there are: cat FILE, live (the cluster's configuration), calls (what the daemon was asked to do), fail RESOURCE
+// Beside pcs and crm_mon there are: cat FILE, live (the cluster's configuration), calls (what the daemon was asked to do), fail RESOURCE
 // NODE (a monitor fails).
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -126,8 +126,11 @@ func (s *stage) run(t *testing.T, line string) string {
 		s.daemon.doc.RecordFailure(words[2], words[1], "monitor", 20*time.Second, false, noon)
 		return ""
 	}
+	if words[0] == "pcs" {
+		words = words[1:]
+	}
 	var stdout, stderr bytes.Buffer
-	code := Run(words[1:], Env{Root: s.root, Stdin: strings.NewReader(s.stdin), Stdout: &stdout, Stderr: &stderr,
+	code := Run(words, Env{Root: s.root, Stdin: strings.NewReader(s.stdin), Stdout: &stdout, Stderr: &stderr,
 		Hostname: "lqi1ecmy01", Now: func() time.Time { return noon }})
 	text := stdout.String()
 	for _, l := range strings.SplitAfter(stderr.String(), "\n") {

@@ -17,6 +17,8 @@ const (
 	answerTimeout = 10 * time.Second
 	// actTimeout bounds a call that starts or stops nodes: a hand-over stops a database.
 	actTimeout = 10 * time.Minute
+	// monitorEvery is crm_mon's default interval between two looks.
+	monitorEvery = 5 * time.Second
 	// maxFile bounds a CIB read from a file, in bytes.
 	maxFile = 64 << 20
 )

@@ -36,8 +36,11 @@ func (e *Env) now() time.Time {
 }
 
 // Run executes one pcs command line (without the word pcs itself) and returns the exit code: 0, or 1 for any failure;
-// a daemon's refusal brings its own.
+// a daemon's refusal brings its own. The first word crm_mon selects that tool's grammar (Monitor).
 func Run(args []string, env Env) int {
+	if len(args) > 0 && args[0] == "crm_mon" {
+		return Monitor(args[1:], env)
+	}
 	c := &call{env: env, ctx: context.Background(), client: api.NewClient(env.Root.DaemonSocket())}
 	err := c.run(args)
 	var quiet *silentError

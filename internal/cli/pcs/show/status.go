@@ -43,6 +43,23 @@ func Status(in Input) []string {
 	return append(out, section("Daemon Status:", daemons(in))...)
 }
 
+// Monitor prints what `crm_mon` does: Status without what is pcs's own.
+func Monitor(in Input) []string {
+	out := Summary(in)
+	out = append(out, section("Node List:", NodeList(in.State))...)
+	title, lines := "Full List of Resources:", resourcesOrNone(in)
+	if in.Hide {
+		title = "Active Resources:"
+	}
+	if in.Hide && len(Resources(in.State, true)) == 0 {
+		lines = []string{"  * No active resources"}
+	}
+	out = append(out, section(title, lines)...)
+	out = append(out, section("Node Attributes:", transient(in))...)
+	out = append(out, section("Failed Resource Actions:", Failures(in.State, in.Now.Location()))...)
+	return append(out, section("Why Not Running or Not Promoted:", Reasons(in.Cluster.Reasons))...)
+}
+
 func section(title string, lines []string) []string {
 	if len(lines) == 0 {
 		return nil
