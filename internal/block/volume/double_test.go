@@ -147,13 +147,13 @@ func (d *memDisk) content(n int64) []byte {
 	return append([]byte(nil), d.now[:n]...)
 }
 
-func (d *memDisk) format(t *testing.T, deviceUUID uint64) {
+func (d *memDisk) format(t testing.TB, deviceUUID uint64) {
 	t.Helper()
 	format(t, d, deviceUUID)
 }
 
 // format does what create-md does.
-func format(t *testing.T, d disk.Device, deviceUUID uint64) {
+func format(t testing.TB, d disk.Device, deviceUUID uint64) {
 	t.Helper()
 	l, err := metadata.NewLayout(metadata.Internal, d.Size(), 0, metadata.DefaultStripes())
 	if err != nil {
@@ -170,7 +170,7 @@ func format(t *testing.T, d disk.Device, deviceUUID uint64) {
 	must(t, d.Flush())
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

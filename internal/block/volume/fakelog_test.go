@@ -22,7 +22,7 @@ import (
 // fakeLog is the cluster's log as two volume processes see it: views go out, wants come in. Its rules are those of the
 // real one (cluster/state), which this plane may not import.
 type fakeLog struct {
-	t       *testing.T
+	t       testing.TB
 	p       *pair
 	mu      sync.Mutex
 	tls     map[string]*api.TLSFiles
@@ -212,7 +212,7 @@ func (l *fakeLog) whole() {
 }
 
 // certificates makes a CA and a certificate for each node.
-func certificates(t *testing.T, nodes ...string) map[string]*api.TLSFiles {
+func certificates(t testing.TB, nodes ...string) map[string]*api.TLSFiles {
 	t.Helper()
 	dir := t.TempDir()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -29,13 +29,13 @@ import (
 const patience = 20 * time.Second
 
 type pair struct {
-	t    *testing.T
+	t    testing.TB
 	a, b *node
 }
 
 // node is one volume process.
 type node struct {
-	t      *testing.T
+	t      testing.TB
 	name   string
 	root   paths.Root
 	res    *resfile.Resource
@@ -74,7 +74,7 @@ func (c *fakeClock) Wall() time.Time { return time.Now() }
 
 const diskSize = 32 << 20
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
@@ -87,7 +87,7 @@ func resourceFile(portA, portB int, more string) string {
   on b { device /dev/drbd1; disk /disk/b; address 127.0.0.1:%d; meta-disk internal; } }`, more, portA, portB)
 }
 
-func newPair(t *testing.T, options string) *pair {
+func newPair(t testing.TB, options string) *pair {
 	t.Helper()
 	text := resourceFile(freePort(t), freePort(t), options)
 	cfg, err := resfile.Parse("test.res", []byte(text), nil)
@@ -101,7 +101,7 @@ func newPair(t *testing.T, options string) *pair {
 	return p
 }
 
-func newNode(t *testing.T, name string, res *resfile.Resource, device uint64) *node {
+func newNode(t testing.TB, name string, res *resfile.Resource, device uint64) *node {
 	n := &node{t: t, name: name, res: res, root: paths.Root(t.TempDir()), disk: newMemDisk(diskSize), lease: &fakeLease{}, clock: &fakeClock{}}
 	n.lease.deadline.Store(1 << 62)
 	n.disk.format(t, device)

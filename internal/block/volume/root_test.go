@@ -83,7 +83,7 @@ func TestRealDevices(t *testing.T) {
 	}
 }
 
-func run(t *testing.T, name string, args ...string) {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v: %s", name, args, err, out)
@@ -91,7 +91,7 @@ func run(t *testing.T, name string, args ...string) {
 }
 
 // realDisk gives the node a file as backing disk and a loop device as front end.
-func (n *node) realDisk(t *testing.T, size int64) {
+func (n *node) realDisk(t testing.TB, size int64) {
 	n.path = filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(n.path)
 	must(t, err)
