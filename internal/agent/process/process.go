@@ -62,6 +62,9 @@ func Run(ctx context.Context, c Command) Exit {
 	cmd.WaitDelay = PipeWait
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	begin := time.Now()
+	if ctx.Err() != nil {
+		return Exit{Code: -1, Ctx: ctx.Err()} // not begun at all
+	}
 	if err := startIn(cmd, c.Cgroup); err != nil {
 		return Exit{Code: -1, Err: fmt.Errorf("run %s: %w", c.Path, err)}
 	}
