@@ -73,7 +73,7 @@ func phaseEnds(phase string, e Event) bool {
 	case Promote:
 		return e.Name == "volume.promoted"
 	case Mount:
-		return e.Name == "op_end" && e.Action == "start" && e.Resource == "drbd_fs" && e.Code == 0
+		return e.Name == "op.end" && e.Action == "start" && e.Resource == "drbd_fs" && e.Code == 0
 	case Database:
 		return e.Name == "balancer.open"
 	default:

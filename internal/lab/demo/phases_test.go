@@ -19,8 +19,8 @@ func TestPhasesOfAFailover(t *testing.T) {
 	events := []Event{
 		{Name: "volume.promoted", At: at(900)}, // an older one, before the gap
 		{Name: "balancer.open", At: at(4000)},
-		{Name: "op_end", Action: "start", Resource: "drbd_fs", At: at(3300)},
-		{Name: "op_end", Action: "start", Resource: "drbd_fs", Code: 1, At: at(3250)},
+		{Name: "op.end", Action: "start", Resource: "drbd_fs", At: at(3300)},
+		{Name: "op.end", Action: "start", Resource: "drbd_fs", Code: 1, At: at(3250)},
 		{Name: "volume.promoted", At: at(3200)},
 		{Name: "lease.expired", At: at(3000)},
 		{Name: "node.suspect", At: at(2000)},
@@ -37,7 +37,7 @@ func TestPhasesOfAFailover(t *testing.T) {
 func TestPhasesAddUpToTheGap(t *testing.T) {
 	for name, events := range map[string][]Event{
 		"nothing logged": nil,
-		"only a mount":   {{Name: "op_end", Action: "start", Resource: "drbd_fs", At: at(1500)}},
+		"only a mount":   {{Name: "op.end", Action: "start", Resource: "drbd_fs", At: at(1500)}},
 		"out of order":   {{Name: "lease.expired", At: at(1100)}, {Name: "node.suspect", At: at(1200)}},
 		"after the gap":  {{Name: "node.suspect", At: at(9000)}},
 	} {

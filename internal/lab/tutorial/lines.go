@@ -50,11 +50,12 @@ protocol C;
 }
 `
 
-// Volumes is the tutorial's DRBD chapter. Its `vi` is a cat here.
+// Volumes is the tutorial's DRBD chapter. Its `vi` is a cat here,
+// and syncs the file as vi does: the hosts will lose their power.
 func Volumes() []Step {
 	return []Step{
-		{Host: DB1, Line: "cat > /etc/drbd.d/mysqlr0.res", Stdin: resFile, Silent: true, Note: "DRBD: the resource on both hosts"},
-		{Host: DB2, Line: "cat > /etc/drbd.d/mysqlr0.res", Stdin: resFile, Silent: true},
+		{Host: DB1, Line: "cat > /etc/drbd.d/mysqlr0.res && sync /etc/drbd.d/mysqlr0.res", Stdin: resFile, Silent: true, Note: "DRBD: the resource on both hosts"},
+		{Host: DB2, Line: "cat > /etc/drbd.d/mysqlr0.res && sync /etc/drbd.d/mysqlr0.res", Stdin: resFile, Silent: true},
 		{Host: DB1, Line: "drbdadm create-md mysqlr0", Want: []string{"New drbd meta data block successfully created"}, Note: "metadata on both hosts"},
 		{Host: DB2, Line: "drbdadm create-md mysqlr0", Want: []string{"New drbd meta data block successfully created"}},
 		{Host: DB1, Line: "systemctl start drbd", Note: "start it on both"},
