@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,8 +41,10 @@ type node struct {
 	root   paths.Root
 	res    *resfile.Resource
 	disk   *memDisk
-	path   string        // of a real disk
-	config func(*Config) // changes the configuration, if not nil
+	path   string           // of a real disk
+	config func(*Config)    // changes the configuration, if not nil
+	spawn  func() *exec.Cmd // starts a process of its own instead, if not nil
+	cmd    *exec.Cmd
 	lease  *fakeLease
 	clock  *fakeClock
 	cancel context.CancelFunc
@@ -115,6 +118,10 @@ func (n *node) start() {
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	n.changed, n.replies = make(chan struct{}), map[uint64]chan api.VolumeReply{}
 	n.status, n.want = nil, nil
+	if n.spawn != nil {
+		n.startProcess()
+		return
+	}
 	ended, d := n.ended, n.disk
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("VOLUME_LOG") != "" {
@@ -128,6 +135,19 @@ func (n *node) start() {
 		n.config(&cfg)
 	}
 	go func() { ended <- Run(ctx, cfg) }()
+	n.t.Cleanup(func() { n.kill() })
+	n.connect()
+}
+
+// startProcess runs the volume in a process of its own.
+func (n *node) startProcess() {
+	n.t.Helper()
+	n.cmd = n.spawn()
+	n.cmd.Stderr = os.Stderr
+	must(n.t, n.cmd.Start())
+	cmd, ended := n.cmd, n.ended
+	n.cancel = func() { cmd.Process.Kill() }
+	go func() { ended <- cmd.Wait() }()
 	n.t.Cleanup(func() { n.kill() })
 	n.connect()
 }
@@ -384,3 +404,9 @@ func (n *node) last() *api.VolumeStatus {
 	defer n.mu.Unlock()
 	return n.status
 }
+
+// counter is a number two goroutines share.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) get() int { return int(c.n.Load()) }
+func (c *counter) add()     { c.n.Add(1) }
