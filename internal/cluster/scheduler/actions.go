@@ -119,23 +119,45 @@ func (c *cluster) settleRunnable(a *action) {
 		}
 	case n.pending:
 		a.runnable = false
-	case a.needs == needNothing || c.quorum:
+	case a.needs == needNothing:
 		a.runnable = true
-	case c.conf.policy == quorumStop, c.conf.policy == quorumDemote && a.task == "promote", c.conf.policy == quorumSuicide:
-		a.runnable = c.conf.policy == quorumSuicide
-		if !a.runnable {
-			a.setReason("no quorum")
-		}
-	case c.conf.policy == quorumFreeze:
+	default:
+		c.settleQuorum(a)
+	}
+}
+
+// settleQuorum applies no-quorum-policy to a start or promotion.
+func (c *cluster) settleQuorum(a *action) {
+	r := a.rsc
+	switch c.effectivePolicy(r) {
+	case quorumStop:
+		a.runnable = false
+		a.setReason("no quorum")
+	case quorumFreeze:
 		if !r.active(true) || r.nextRole > r.role {
 			a.runnable = false
 			a.setReason("quorum freeze")
-		} else {
-			a.runnable = true
 		}
 	default:
 		a.runnable = true
 	}
+}
+
+// effectivePolicy is no-quorum-policy for one resource: with quorum, or for an instance that is only to be demoted,
+// nothing is to be done.
+func (c *cluster) effectivePolicy(r *resource) quorumPolicy {
+	switch {
+	case c.quorum:
+		return quorumIgnore
+	case c.conf.policy != quorumDemote:
+		return c.conf.policy
+	case r.role == RolePromoted || r.role == RoleUnpromoted:
+		if r.nextRole > RoleUnpromoted {
+			r.nextRole, r.nextReason = RoleUnpromoted, "no-quorum-policy=demote"
+		}
+		return quorumIgnore
+	}
+	return quorumStop
 }
 
 func (a *action) setReason(why string) {

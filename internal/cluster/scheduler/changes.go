@@ -70,7 +70,12 @@ func (c *cluster) findResourceChanges(r *resource, n *node, e *cib.Element) {
 		if start < stop || i+1 < start || ops[i].status == stPending {
 			continue
 		}
-		c.findOpChanges(r, n, &ops[i])
+		if c.findOpChanges(r, n, &ops[i]) {
+			// What failed was another definition: it deserves a fresh try.
+			if count, _ := c.failCount(r, n, true); count > 0 {
+				c.clearFailCount(r, n, "action definition changed")
+			}
+		}
 	}
 }
 
@@ -83,56 +88,60 @@ func agentChanged(r *resource, e *cib.Element) bool {
 	return false
 }
 
-func (c *cluster) findOpChanges(r *resource, n *node, op *record) {
+// findOpChanges deals with one operation and tells whether its definition has changed.
+func (c *cluster) findOpChanges(r *resource, n *node, op *record) bool {
 	if op.interval > 0 {
-		if r.maintenance || n.maint {
-			c.cancelRecorded(r, n, op, "maintenance mode")
-			return
-		}
-		if conf := findOp(r, op.task, op.interval); conf == nil || conf.disabled {
-			if c.conf.stopOrphanActions {
-				c.cancelRecorded(r, n, op, "orphan")
-			}
-			return
-		}
-		if c.digestChanged(r, n, op) {
-			a := c.action(r, op.task, op.interval, n, true)
-			a.rescheduled = true
-		}
-		return
+		return c.findRecurringChanges(r, n, op)
 	}
 	switch op.task {
 	case "start", "promote", "migrate_from", "monitor":
-		c.findParamChanges(r, n, op)
+		return c.findParamChanges(r, n, op)
 	}
+	return false
+}
+
+func (c *cluster) findRecurringChanges(r *resource, n *node, op *record) bool {
+	if r.maintenance || n.maint {
+		c.cancelRecorded(r, n, op, "maintenance mode")
+		return false
+	}
+	if conf := findOp(r, op.task, op.interval); conf == nil || conf.disabled {
+		if c.conf.stopOrphanActions {
+			c.cancelRecorded(r, n, op, "orphan")
+		}
+		return true
+	}
+	if !c.digestChanged(r, n, op) {
+		return false
+	}
+	c.action(r, op.task, op.interval, n, true).rescheduled = true
+	return true
 }
 
 // findParamChanges restarts a resource that runs with other parameters than are configured, or reloads it when all that
-// changed can be.
-func (c *cluster) findParamChanges(r *resource, n *node, op *record) {
-	if op.isProbe() && op.rc != rcOK && op.rc != rcPromoted {
-		return
+// changed can be. It tells whether something changed.
+func (c *cluster) findParamChanges(r *resource, n *node, op *record) bool {
+	if !c.digestChanged(r, n, op) {
+		return false
 	}
-	if want := op.xml.Get("op-restart-digest"); want != "" {
-		p := map[string]string{}
-		listed := " " + op.xml.Get("op-force-restart") + " "
-		for k, v := range c.parameters(r, n) {
-			if strings.Contains(listed, " "+k+" ") {
-				p[k] = v
-			}
+	if want := op.xml.Get("op-restart-digest"); want != "" && want == c.restartDigest(r, n, op) {
+		c.reload(r, n)
+		return true
+	}
+	c.start(r, nil, false).setReason("resource definition change")
+	return true
+}
+
+// restartDigest is the digest of those parameters whose change needs a restart.
+func (c *cluster) restartDigest(r *resource, n *node, op *record) string {
+	p := map[string]string{}
+	listed := " " + op.xml.Get("op-force-restart") + " "
+	for k, v := range c.parameters(r, n) {
+		if strings.Contains(listed, " "+k+" ") {
+			p[k] = v
 		}
-		if cib.OpDigest(p) == want {
-			if c.digestChanged(r, n, op) {
-				c.reload(r, n)
-			}
-			return
-		}
-		c.start(r, nil, false).setReason("resource definition change")
-		return
 	}
-	if c.digestChanged(r, n, op) {
-		c.start(r, nil, false).setReason("resource definition change")
-	}
+	return cib.OpDigest(p)
 }
 
 func (c *cluster) reload(r *resource, n *node) {
@@ -151,6 +160,9 @@ func (c *cluster) cancelRecorded(r *resource, n *node, op *record, why string) {
 	x := c.slotAction(r, "cancel_"+op.task, "cancel", op.interval, n, false)
 	x.crm, x.runnable = true, true
 	x.setReason(why)
+	if x.meta != nil {
+		return
+	}
 	x.meta = map[string]string{"operation": op.task, "call_id": itoa(op.callID)}
 	c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", thenAction: x, flags: orderPlain})
 }

@@ -108,7 +108,7 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 			}
 		}
 	}
-	if !expired && op.isLastFailure() && c.digestChanged(r, n, op) && (op.task == "start" || op.task == "monitor") {
+	if !expired && op.isLastFailure() && op.xml.Get("op-digest") != "" && c.digestChanged(r, n, op) && (op.task == "start" || op.task == "monitor") {
 		clearWhy = "resource parameters have changed"
 	}
 	if clearWhy != "" {
@@ -294,10 +294,14 @@ func (c *cluster) canFence(n *node) bool {
 	return c.quorum || c.conf.policy == quorumIgnore || n.online
 }
 
-// digestChanged tells whether an operation ran with other parameters than are configured now.
+// digestChanged tells whether an operation ran with other parameters than are configured now. Nobody knows what one
+// without a digest ran with; a recurring one is started afresh then.
 func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
 	want := op.xml.Get("op-digest")
-	return want != "" && want != c.opDigest(r, n, op, "") && !c.onlySecretsDiffer(r, n, op)
+	if want == "" && op.interval == 0 {
+		return false
+	}
+	return want != c.opDigest(r, n, op, "") && !c.onlySecretsDiffer(r, n, op)
 }
 
 // onlySecretsDiffer tells whether all parameters but the private ones are the same: a CIB shown to people has those

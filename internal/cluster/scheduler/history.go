@@ -7,18 +7,15 @@ import (
 	"holdfast/internal/cluster/cib"
 )
 
-// readHistory reads what is active where. Nodes that are up come first; the others only when fencing is configured, since
-// without it what a lost node ran is taken to be gone.
+// readHistory reads what is active where. Nodes that are down count only when fencing is configured, since without it what
+// a lost node ran is taken to be gone.
 func (c *cluster) readHistory() {
-	for _, online := range []bool{true, false} {
-		for _, s := range c.doc.Root.Child("status").ChildrenNamed("node_state") {
-			n := c.nodeByID[s.ID()]
-			if n == nil {
-				n = c.nodeByName[s.Get("uname")]
-			}
-			if n == nil || n.state != s || n.online != online || !online && !c.conf.stonith {
-				continue
-			}
+	for _, s := range c.doc.Root.Child("status").ChildrenNamed("node_state") {
+		n := c.nodeByID[s.ID()]
+		if n == nil {
+			n = c.nodeByName[s.Get("uname")]
+		}
+		if n != nil && n.state == s && (n.online || c.conf.stonith) {
 			c.readNodeHistory(n)
 		}
 	}

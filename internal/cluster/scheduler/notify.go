@@ -153,7 +153,7 @@ func (c *cluster) noteVariables(cl *resource, ro *roster) map[string]string {
 	var all, available []string
 	for i, n := range c.nodes {
 		all = append(all, n.name)
-		if cl.weights[i].present && n.usable() {
+		if cl.weights[i].present {
 			available = append(available, n.name)
 		}
 	}

@@ -41,7 +41,11 @@ func (c *cluster) step(r *resource, from, to Role, n *node, optional bool) {
 	case to <= RoleStopped && from > RoleStopped:
 		c.planStop(r, optional)
 	case from <= RoleStopped && to > RoleStopped:
-		c.start(r, n, optional)
+		a := c.start(r, n, optional)
+		if r.restarting && r.multi == stopUnexpected && len(r.runningOn) > 1 && containsNode(r.runningOn, n) {
+			// It has not been stopped there: that it is up is all the others wait for.
+			a.pseudo, a.runnable = true, true
+		}
 	}
 }
 
@@ -52,8 +56,8 @@ func (c *cluster) planStop(r *resource, optional bool) {
 			continue
 		}
 		a := c.stop(r, n, optional)
-		if r.restarting && len(r.runningOn) > 1 && r.managed {
-			a.setReason("being multiply active")
+		if r.restarting && len(r.runningOn) > 1 && r.multi == stopUnexpected {
+			a.reason = "being multiply active"
 		}
 		if r.assigned == nil {
 			a.setReason("node availability")

@@ -117,23 +117,21 @@ func (c *cluster) chooseRoles(cl *resource) {
 // rateInstance sets an instance's wish to be promoted where it has been assigned.
 func (c *cluster) rateInstance(cl, k *resource) {
 	n := k.location(false)
-	if next := k.state(false); next == RoleStarted || next == RoleUnknown {
-		setUnpromotedIfUnknown(k)
-	}
 	if n == nil {
 		k.sortIndex = 0
 		return
 	}
 	switch k.state(false) {
-	case RoleStarted, RoleUnknown, RoleUnpromoted, RoleStopped:
+	case RoleStarted, RoleUnknown:
 		score, given := c.promotionScore(k, n)
 		k.priority = score
 		if !given {
 			// Neither constraint nor agent wants it promoted.
 			k.priority = -1
 		}
-	case RolePromoted:
-		k.priority = infinity
+	case RoleUnpromoted, RoleStopped:
+		// Its target role, or a failure, keeps it from being promoted.
+		k.priority = -infinity
 	}
 	if c.forbidden(k, n) != "" {
 		k.priority = -infinity
@@ -157,18 +155,6 @@ func (c *cluster) forbidden(k *resource, n *node) string {
 		}
 	})
 	return why
-}
-
-func setUnpromotedIfUnknown(k *resource) {
-	k.leaves(func(p *resource) {
-		if p.nextRole == RoleUnknown || p.nextRole == RoleStarted {
-			if p.assigned != nil {
-				p.nextRole = RoleUnpromoted
-			} else {
-				p.nextRole = RoleStopped
-			}
-		}
-	})
 }
 
 func (c *cluster) applyRoleLocations(k *resource, list []*location, n *node) {

@@ -218,12 +218,12 @@ func (h *replay) failed(op *record) {
 	if failRole != RoleStarted && h.r.nextRole < failRole {
 		h.r.nextRole, h.r.nextReason = failRole, "failure"
 	}
-	if failRole == RoleStopped {
-		h.c.ban(h.r, nil, "failure")
-	}
 	target := h.r
 	if h.r.isAnonymous() {
 		target = h.r.cloneOf()
+	}
+	if failRole == RoleStopped {
+		h.c.ban(target, nil, "failure")
 	}
 	switch op.status {
 	case stHardError, stNotInstalled:

@@ -16,16 +16,16 @@ func Schedule(in Input) Output {
 
 	c.readConstraints()
 	c.applyLocations()
-	c.findChanges()
 	c.applyThreshold()
+	c.findChanges()
 	c.assignAll()
 	c.planProbes()
 	c.planAll()
 	c.internalOrderings()
 	c.planFencing()
 	c.applyOrderings()
-	c.planNotifications()
 	c.updateAll()
+	c.planNotifications()
 	summary := c.summarize()
 	graph := c.buildGraph()
 	return Output{Graph: graph, Scores: c.scores, Summary: summary, Reasons: c.explain(), Status: status, Recheck: c.recheck,

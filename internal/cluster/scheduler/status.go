@@ -16,7 +16,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Promotable: r.kind == clone && r.promotable,
 		Unique: r.kind == clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
 	s.ActiveAny, s.ActiveAll = r.active(false), r.active(true)
-	s.Disabled = s.Target == RoleStopped || s.Target == RoleUnpromoted && !r.isPromotable()
+	s.Disabled = s.Target == RoleStopped || s.Target == RoleUnpromoted && (r.kind != primitive || !r.isPromotable())
 	s.InPromotable = r.isPromotable()
 	if r.kind == clone {
 		s.ChildID = resourceElements(r.xml)[0].ID()
@@ -24,7 +24,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 			s.Candidates = append(s.Candidates, n.name)
 		}
 	}
-	for _, n := range r.where(true) {
+	for _, n := range r.runningOn {
 		s.Nodes = append(s.Nodes, n.name)
 	}
 	s.Hindered, s.Hindrance = c.hindrance(r)

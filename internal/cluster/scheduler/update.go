@@ -34,17 +34,15 @@ func (c *cluster) update(then *action) {
 	var change changed
 	if then.needsAny > 0 {
 		then.runnableHit = 0
-		if then.optional || true {
-			then.runnable = false
-		}
+		then.runnable = false
 	}
-	for i := 0; i < len(then.before); i++ {
+	for i := len(then.before) - 1; i >= 0; i-- {
 		l := then.before[i]
 		change |= c.updateLink(l, then)
 		if change&changedFirst != 0 {
 			change &^= changedFirst
 			first := l.first
-			for j := 0; j < len(first.after); j++ {
+			for j := len(first.after) - 1; j >= 0; j-- {
 				c.update(first.after[j].then)
 			}
 			c.update(first)
@@ -58,7 +56,7 @@ func (c *cluster) update(then *action) {
 	if change&changedThen != 0 {
 		c.blockDependents(then)
 		c.update(then)
-		for j := 0; j < len(then.after); j++ {
+		for j := len(then.after) - 1; j >= 0; j-- {
 			c.update(then.after[j].then)
 		}
 	}
@@ -321,7 +319,7 @@ func (c *cluster) applyClone(r *resource, first, then *action, n *node, ff flags
 		one := c.apply(k, first, x, n, ff, m, o)
 		ch |= one
 		if one&changedThen != 0 {
-			for j := 0; j < len(x.after); j++ {
+			for j := len(x.after) - 1; j >= 0; j-- {
 				c.update(x.after[j].then)
 			}
 		}
@@ -390,7 +388,7 @@ func (c *cluster) applyOne(first, then *action, ff flags, m mask, o order) chang
 	case runnableLeft:
 		if then.runnable && !ff.runnable {
 			then.runnable = false
-			then.setReason(unrunnableReason(first))
+			then.setReason(because("unrunnable", first, then))
 		}
 	case impliesThen:
 		if then.optional && !ff.optional {

@@ -89,7 +89,11 @@ func (e *executor) resourceAction(a *transition.Action) string {
 	if a.Interval > 0 {
 		task += "=" + strconv.FormatInt(a.Interval.Milliseconds(), 10)
 	}
-	return fmt.Sprintf("Resource action: %-15s %s on %s", a.Instance, task, a.Node)
+	name := a.Instance
+	if !strings.HasPrefix(a.Key, name+"_") {
+		name = a.Resource
+	}
+	return fmt.Sprintf("Resource action: %-15s %s on %s", name, task, a.Node)
 }
 
 // record enters a success in the history.

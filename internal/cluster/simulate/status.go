@@ -136,7 +136,7 @@ func groupFlags(r scheduler.ResourceState) []string {
 	if !r.Managed {
 		f = append(f, "unmanaged")
 	}
-	if r.Disabled && r.Target == scheduler.RoleStopped {
+	if r.Disabled {
 		f = append(f, "disabled")
 	}
 	return f
@@ -168,11 +168,15 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 	}
 	switch {
 	case len(r.Nodes) == 1:
-		b.WriteString(" " + p.mark(r.Nodes[0]))
+		b.WriteString(" " + r.Nodes[0])
 	case len(r.Nodes) == 0 && r.Pending != "" && r.PendingNode != "":
 		b.WriteString(" " + r.PendingNode)
 	}
-	b.WriteString(flagText(primitiveFlags(r), ", "))
+	flags := primitiveFlags(r)
+	if len(r.Nodes) == 1 && p.mark(r.Nodes[0]) != r.Nodes[0] {
+		flags = append([]string{"UNCLEAN"}, flags...)
+	}
+	b.WriteString(flagText(flags, ", "))
 	if len(r.Nodes) > 1 {
 		b.WriteString(" [ " + strings.Join(p.marked(r.Nodes), " ") + " ]")
 	}
@@ -270,15 +274,15 @@ func (p *printer) stopped(r scheduler.ResourceState, depth int) {
 		return
 	}
 	word := "Stopped"
-	if r.Target == scheduler.RoleStopped {
+	if len(r.Children) > 0 && anyState(r.Children[0], func(x scheduler.ResourceState) bool { return x.Target == scheduler.RoleStopped }) {
 		word = "Stopped (disabled)"
 	}
 	active := 0
 	used := map[string]bool{}
+	for _, n := range r.Nodes {
+		used[n] = true
+	}
 	for _, k := range r.Children {
-		for _, n := range k.Nodes {
-			used[n] = true
-		}
 		if k.ActiveAny && !p.special(r, k) {
 			active++
 		}
