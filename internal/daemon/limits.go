@@ -4,9 +4,12 @@ import "time"
 
 // Limits of the daemon's own waits; those of the planes are in their limits.go.
 const (
+	// volumeHelloTimeout bounds the first exchange with a volume process, and each write to it.
 	volumeHelloTimeout = 2 * time.Second
 	// volumeStartTimeout bounds the wait for a started volume process to listen.
 	volumeStartTimeout = 5 * time.Second
+	// volumeReplaceAgain is the pause after a failed attempt to replace a volume process; it goes on while the volume is up.
+	volumeReplaceAgain = time.Second
 	// childPoll is how often a wait for another process's socket looks again.
 	childPoll = 20 * time.Millisecond
 	// proposeTimeout bounds a proposal to the log made for a local caller.

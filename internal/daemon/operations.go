@@ -45,7 +45,7 @@ func (s *session) build() error {
 	var err error
 	s.executor, err = executor.Open(executor.Config{
 		Root: s.root, Node: s.node, Clock: d.clock, Agents: agents{catalog.New(s.root, volumes, s.scores.tell), s.scores},
-		Sink: s.report, Log: s.log.With("part", "executor"), Event: event,
+		Sink: s.report, Lease: s.leased, Log: s.log.With("part", "executor"), Event: event,
 	})
 	if err != nil {
 		return err
@@ -71,6 +71,14 @@ func (a agents) Agent(spec agent.Spec) (agent.Agent, error) {
 	return found, err
 }
 
+// leased is asked before anything is started: what was frozen past its lease must start nothing after the guard's kill.
+func (s *session) leased() error {
+	if deadline := s.pulse.deadline(); deadline == 0 || s.d.clock.Boottime() >= deadline {
+		return fmt.Errorf("the lease of %s has ended", s.node)
+	}
+	return nil
+}
+
 // begun lets operations run in a lease session.
 func (s *session) begun(session uint64) {
 	s.lease.Store(session)
@@ -83,6 +91,7 @@ func (s *session) begun(session uint64) {
 // over is called when a lease session is over: its guard has killed, or is about to kill, whatever ran in it.
 func (s *session) over() {
 	s.lease.Store(0)
+	s.executor.Pause()
 	s.d.timeline.Event("lease.lost", nil)
 }
 

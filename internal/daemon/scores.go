@@ -22,7 +22,9 @@ type scores struct {
 
 	mu    sync.Mutex
 	known map[string]instance // by volume
-	sent  map[string]string   // by instance: the value last proposed
+	sent  map[string]string   // by instance: the value last told
+	// putting are the instances with a proposal under way.
+	putting map[string]bool
 }
 
 // instance is the resource instance that a volume belongs to.
@@ -32,7 +34,7 @@ type instance struct {
 }
 
 func newScores(node string, log *slog.Logger) *scores {
-	return &scores{node: node, log: log, known: map[string]instance{}, sent: map[string]string{}}
+	return &scores{node: node, log: log, known: map[string]instance{}, sent: map[string]string{}, putting: map[string]bool{}}
 }
 
 // remember notes which resource a volume belongs to; every operation of the agent passes here.
@@ -74,7 +76,28 @@ func (s *scores) tell(name string, score int, set bool) {
 		return
 	}
 	s.sent[name] = value
-	go s.put(name, value)
+	if !s.putting[name] {
+		s.putting[name] = true
+		go s.keepPutting(name)
+	}
+}
+
+// keepPutting proposes an instance's newest value until it has been, one proposal at a time: two at once could be
+// committed in the wrong order.
+func (s *scores) keepPutting(name string) {
+	last, told := "", false
+	for {
+		s.mu.Lock()
+		value, wanted := s.sent[name]
+		if !wanted || told && value == last {
+			delete(s.putting, name)
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		s.put(name, value)
+		last, told = value, true
+	}
 }
 
 // put proposes the attribute; if that fails the next change, or the next monitor, tells it again.

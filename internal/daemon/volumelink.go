@@ -23,6 +23,9 @@ type volumeLink struct {
 	notify   func(*volumeLink, api.VolumeMessage) // status and wants, in order, from the reading goroutine
 	closed   func(*volumeLink)                    // once, when the connection has ended
 
+	// pushing is held while a view is taken from the log and sent, so that an older one never follows a newer.
+	pushing sync.Mutex
+
 	mu      sync.Mutex // also serialises writes
 	nextID  uint64
 	waiting map[uint64]chan api.VolumeReply
@@ -104,10 +107,8 @@ func (l *volumeLink) take(m api.VolumeMessage) {
 
 func (l *volumeLink) end() {
 	l.conn.Close()
-	l.mu.Lock()
+	l.closed(l) // before done: whoever waits for that finds the link forgotten
 	close(l.done)
-	l.mu.Unlock()
-	l.closed(l)
 }
 
 // do sends a verb and waits for its answer.
@@ -117,7 +118,7 @@ func (l *volumeLink) do(ctx context.Context, d api.VolumeDo) (api.VolumeReply, e
 	l.nextID++
 	id := l.nextID
 	l.waiting[id] = ch
-	err := api.WriteFrame(l.conn, api.VolumeMessage{ID: id, Do: &d})
+	err := l.write(api.VolumeMessage{ID: id, Do: &d})
 	l.mu.Unlock()
 	if err != nil {
 		return api.VolumeReply{}, fmt.Errorf("%s %s: %w", d.Verb, l.resource, err)
@@ -136,7 +137,20 @@ func (l *volumeLink) do(ctx context.Context, d api.VolumeDo) (api.VolumeReply, e
 func (l *volumeLink) send(v api.VolumeView) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return api.WriteFrame(l.conn, api.VolumeMessage{View: &v})
+	return l.write(api.VolumeMessage{View: &v})
+}
+
+// write sends a message; the caller holds mu. A process that takes nothing is hung, and what it would read after a part of
+// a frame means nothing: the connection ends.
+func (l *volumeLink) write(m api.VolumeMessage) error {
+	err := l.conn.SetWriteDeadline(time.Now().Add(volumeHelloTimeout))
+	if err == nil {
+		err = api.WriteFrame(l.conn, m)
+	}
+	if err != nil {
+		l.conn.Close()
+	}
+	return err
 }
 
 // last is the latest status, nil before the first.

@@ -70,6 +70,7 @@ func (v *volumes) resume() {
 	for _, name := range names {
 		if _, err := v.ensure(name); err != nil {
 			v.log.Error("volume not resumed", "volume", name, "err", err)
+			go v.replace(name)
 		}
 	}
 }
@@ -156,17 +157,31 @@ func (v *volumes) gone(l *volumeLink) {
 	if v.links[l.resource] == l {
 		delete(v.links, l.resource)
 	}
+	v.mu.Unlock()
+	if v.wanted(l.resource) {
+		v.log.Warn("volume process gone, starting another", "volume", l.resource)
+		go v.replace(l.resource)
+	}
+}
+
+// wanted tells whether this daemon is to keep a process of the volume running.
+func (v *volumes) wanted(resource string) bool {
+	v.mu.Lock()
 	stopped := v.stopped
 	v.mu.Unlock()
-	if stopped || !v.isMarked(l.resource) {
-		return
-	}
-	v.log.Warn("volume process gone, starting another", "volume", l.resource)
-	go func() {
-		if _, err := v.ensure(l.resource); err != nil {
-			v.log.Error("volume process not replaced", "volume", l.resource, "err", err)
+	return !stopped && v.isMarked(resource)
+}
+
+// replace starts a process for as long as one is wanted and none runs.
+func (v *volumes) replace(resource string) {
+	for v.wanted(resource) {
+		_, err := v.ensure(resource)
+		if err == nil {
+			return
 		}
-	}()
+		v.log.Error("volume process not replaced, trying again", "volume", resource, "err", err)
+		time.Sleep(volumeReplaceAgain)
+	}
 }
 
 func (v *volumes) isMarked(resource string) bool {
@@ -193,6 +208,8 @@ func (v *volumes) push(resource string) {
 	if l == nil {
 		return
 	}
+	l.pushing.Lock()
+	defer l.pushing.Unlock()
 	view, ok := v.viewOf(resource)
 	if !ok {
 		return
@@ -245,33 +262,49 @@ func (v *volumes) do(ctx context.Context, resource string, d api.VolumeDo) (api.
 			return api.VolumeReply{}, err
 		}
 	}
-	if starts {
-		if err := v.mark(resource); err != nil {
-			return api.VolumeReply{}, err
-		}
+	switch {
+	case starts:
+		return v.bring(ctx, l, d)
+	case d.Verb == api.VolumeDown:
+		return v.takeDown(ctx, l, d)
+	default:
+		return l.do(ctx, d)
 	}
-	return v.finish(ctx, l, d)
 }
 
-// finish sends the verb; the marker goes with a down that succeeds and with an up that fails.
-func (v *volumes) finish(ctx context.Context, l *volumeLink, d api.VolumeDo) (api.VolumeReply, error) {
-	if d.Verb == api.VolumeDown {
-		// Before the verb: the process ends after its answer, and gone() must not replace it.
-		if err := v.unmark(l.resource); err != nil {
-			return api.VolumeReply{}, err
-		}
+// bring sends a verb that begins something. A volume that was not meant to run before is not, if the verb fails.
+func (v *volumes) bring(ctx context.Context, l *volumeLink, d api.VolumeDo) (api.VolumeReply, error) {
+	was := v.isMarked(l.resource)
+	if err := v.mark(l.resource); err != nil {
+		return api.VolumeReply{}, err
 	}
 	r, err := l.do(ctx, d)
-	failed := err != nil || r.Code != 0
-	switch {
-	case d.Verb == api.VolumeDown && failed:
-		err = errors.Join(err, v.mark(l.resource))
-	case d.Verb == api.VolumeDown:
-		<-l.done
-	case d.Verb == api.VolumeUp && failed:
+	if (err != nil || r.Code != 0) && !was {
 		err = errors.Join(err, v.unmark(l.resource))
 	}
 	return r, err
+}
+
+// takeDown sends down and waits for the process's end.
+func (v *volumes) takeDown(ctx context.Context, l *volumeLink, d api.VolumeDo) (api.VolumeReply, error) {
+	// Before the verb: the process ends after its answer, and gone() must not replace it.
+	if err := v.unmark(l.resource); err != nil {
+		return api.VolumeReply{}, err
+	}
+	r, err := l.do(ctx, d)
+	if err != nil || r.Code != 0 {
+		err = errors.Join(err, v.mark(l.resource))
+		if v.link(l.resource) != l {
+			go v.replace(l.resource) // it died instead of answering, while nobody would have replaced it
+		}
+		return r, err
+	}
+	select {
+	case <-l.done:
+		return r, nil
+	case <-ctx.Done():
+		return r, fmt.Errorf("down %s: its process %d does not end: %w", l.resource, l.pid, ctx.Err())
+	}
 }
 
 // exitNoSuchVolume is drbdsetup's exit code for a minor that is not configured.

@@ -74,6 +74,10 @@ func (t tree) database() error {
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}
 	}
+	// Debian's place is where Debian's resource agent has the server log.
+	if err := t.ownedDirectory("/var/log/mysql", "mysql", 0o755); err != nil {
+		return err
+	}
 	return t.ownedDirectory("/var/log/mariadb", "mysql", 0o755)
 }
 
