@@ -272,6 +272,11 @@ func (l *Lab) furnish(ctx context.Context, c Config, h HostSpec) error {
 			return fmt.Errorf("make the data disk of %s: %w", h.Name, err)
 		}
 	}
+	return l.makeImage(ctx, c, h)
+}
+
+// makeImage makes the file system of a host's own /etc, /var and /root.
+func (l *Lab) makeImage(ctx context.Context, c Config, h HostSpec) error {
 	return image.Build(ctx, image.Options{
 		Path: l.dir.image(h.Name), Bytes: defaultImageMiB << 20, Name: h.Name, Role: h.Role,
 		Addresses: l.topology.addresses(), Services: daemonService(c.Daemon),

@@ -67,6 +67,7 @@ func startTime(pid int) (uint64, error) {
 type labDir string
 
 func (d labDir) name() string                { return filepath.Base(string(d)) }
+func (d labDir) base() string                { return filepath.Dir(string(d)) }
 func (d labDir) stateFile() string           { return filepath.Join(string(d), "state.json") }
 func (d labDir) bin() string                 { return filepath.Join(string(d), "bin") }
 func (d labDir) program() string             { return filepath.Join(d.bin(), "holdfast") }
