@@ -59,12 +59,14 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	raisePriority(d.log)
-	srv := &server{methods: d.methods(), log: d.log}
-	go srv.serve(l)
 	defer l.Close()
 	if err := d.begin(); err != nil {
 		return err
 	}
+	// Not before: until then there is nothing to answer with. Who calls meanwhile waits in the socket's queue.
+	srv := &server{methods: d.methods(), log: d.log}
+	go srv.serve(l)
+	d.volumes.resume()
 	d.timeline.Event("daemon.start", nil)
 	select {
 	case <-ctx.Done():
@@ -103,7 +105,7 @@ func newDaemon(cfg Config) (*Daemon, error) {
 	return d, nil
 }
 
-// begin finds what runs already and joins the cluster, if this host belongs to one that was not stopped here.
+// begin opens the links to other hosts and joins the cluster, if this host belongs to one that was not stopped here.
 func (d *Daemon) begin() error {
 	var err error
 	if d.net, err = openNetwork(d); err != nil {
@@ -118,7 +120,6 @@ func (d *Daemon) begin() error {
 			return err
 		}
 	}
-	d.volumes.resume()
 	return nil
 }
 

@@ -84,8 +84,11 @@ func (g *guardLink) with(f func(*guard.Client) error) error {
 	return err
 }
 
-// ensure makes sure that a guard runs.
-func (g *guardLink) ensure() error { return g.with(func(*guard.Client) error { return nil }) }
+// ensure makes sure that a guard runs, and answers.
+func (g *guardLink) ensure() error {
+	_, err := g.status()
+	return err
+}
 
 func (g *guardLink) lease(session uint64, deadline clock.Boottime) error {
 	return g.with(func(c *guard.Client) error { return c.Lease(session, deadline) })

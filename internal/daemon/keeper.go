@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,14 +32,16 @@ type keeper struct {
 	raft        raftNode
 	pulse       *pulse
 	guard       *guardLink
-	// begun is called when a session begins or is carried on, ended when it is over and before it is cleaned up.
+	// begun is called when a session begins or is carried on, ended when it is over and before it is cleaned up; lost tells
+	// it from one that was given up.
 	begun func(session uint64)
-	ended func()
+	ended func(lost bool)
 	// clean removes what a session left on this node: mounts, volume processes. Nothing of its resources runs any more.
 	clean func(ctx context.Context) error
 
 	deadlines chan grantedDeadline // the newest only
 	leaving   chan struct{}        // closed: begin no further session
+	left      sync.Once
 }
 
 type grantedDeadline struct {
@@ -82,10 +85,11 @@ func (k *keeper) run(ctx context.Context) {
 		select {
 		case <-k.leaving:
 			k.log.Info("lease given up", "session", session)
+			k.ended(false)
 		default:
 			k.log.Error("lease lost", "session", session, "why", why)
+			k.ended(true)
 		}
-		k.ended()
 	}
 }
 
@@ -259,8 +263,9 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// leave ends the keeping of sessions for good: this host leaves the cluster.
+// leave ends the keeping of sessions for good: this host leaves the cluster. It may be called again, by a stop that is
+// repeated.
 func (k *keeper) leave() {
-	close(k.leaving)
+	k.left.Do(func() { close(k.leaving) })
 	k.pulse.end()
 }

@@ -14,8 +14,6 @@ const (
 	childPoll = 20 * time.Millisecond
 	// proposeTimeout bounds a proposal to the log made for a local caller.
 	proposeTimeout = 10 * time.Second
-	// viewTimeout bounds the wait for a volume process to have taken a view.
-	viewTimeout = 5 * time.Second
 )
 
 // The balancer process.

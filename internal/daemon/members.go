@@ -96,12 +96,19 @@ func (d *Daemon) stop(ctx context.Context, in api.NodesRequest) (api.NodesReply,
 		return api.NodesReply{}, err
 	}
 	handed := results(nodes, "", func(node string) error { return s.call(ctx, node, callHandOver, api.Empty{}, nil) })
+	failed := map[string]string{}
 	for _, r := range handed.Results {
 		if !r.OK && !in.Force {
-			return handed, nil
+			failed[r.Node] = r.Message
 		}
 	}
-	return results(nodes, "Stopping Cluster...", func(node string) error { return s.call(ctx, node, callHalt, api.Empty{}, nil) }), nil
+	// A node that could not hand over goes on; those that did hold no lease any more and are of no use half stopped.
+	return results(nodes, "Stopping Cluster...", func(node string) error {
+		if why, ok := failed[node]; ok {
+			return errors.New(why)
+		}
+		return s.call(ctx, node, callHalt, api.Empty{}, nil)
+	}), nil
 }
 
 // call asks a member, this host included.

@@ -89,10 +89,12 @@ func (s *session) begun(session uint64) {
 }
 
 // over is called when a lease session is over: its guard has killed, or is about to kill, whatever ran in it.
-func (s *session) over() {
+func (s *session) over(lost bool) {
 	s.lease.Store(0)
 	s.executor.Pause()
-	s.d.timeline.Event("lease.lost", nil)
+	if lost {
+		s.d.timeline.Event("lease.lost", nil)
+	}
 }
 
 // clean removes what an ended session left: operations, mounts of dead devices, volume processes.

@@ -172,21 +172,24 @@ func (p *pulse) readAndGrant(ctx context.Context) {
 			return
 		}
 		p.mu.Unlock()
+		term := p.raft.Status().Term
 		read, cancel := context.WithTimeout(ctx, cluster.LeaseLength)
 		_, err := p.raft.ReadIndex(read)
 		cancel()
 		if err == nil {
-			p.grant(batch)
+			p.grant(batch, term)
 		}
 	}
 }
 
-func (p *pulse) grant(batch []renewal) {
+// grant answers renewals after a read that was begun in term. Only if this node still leads in that term did it answer
+// the read itself: another leader, which may have answered it, does not know what is granted here.
+func (p *pulse) grant(batch []renewal, term uint64) {
 	now := p.clock.Boottime()
-	view := p.raft.View()
+	view, status := p.raft.View(), p.raft.Status()
 	var granted []renewal
 	p.mu.Lock()
-	if p.leader != nil {
+	if p.leader != nil && p.leader.Term() == term && status.IsLeader && status.Term == term {
 		p.leader.Observe(leaseRecords(view), now)
 		for _, r := range batch {
 			if p.leader.Grant(r.from, r.what, now) {

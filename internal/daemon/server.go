@@ -37,7 +37,6 @@ func typed[In, Out any](f func(context.Context, In) (Out, error)) method {
 type server struct {
 	methods map[string]method
 	log     *slog.Logger
-	http    *http.Server
 }
 
 // listenUnix listens on path, replacing what a dead daemon left there. Only root may connect.
@@ -63,10 +62,10 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// serve answers calls until Close.
+// serve answers calls until the listener is closed.
 func (s *server) serve(l net.Listener) {
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
-	if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	if err := srv.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.log.Error("control socket ended", "err", err)
 	}
 }

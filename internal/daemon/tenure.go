@@ -73,19 +73,33 @@ func (t *tenures) promote(ctx context.Context, volume string) error {
 	if st == nil {
 		return fmt.Errorf("promote %s: the volume is not up on %s", volume, t.node)
 	}
-	if rec.Primary != t.node || rec.PrimarySession != t.session() {
+	fresh := rec.Primary != t.node || rec.PrimarySession != t.session()
+	if fresh {
 		if err := t.begin(ctx, rec, st); err != nil {
 			return fmt.Errorf("promote %s on %s: %w", volume, t.node, err)
 		}
 		rec, _ = t.record(volume)
 	}
 	if err := t.becomePrimary(ctx, volume, rec.Epoch); err != nil {
-		// Nothing was acknowledged in this epoch by a volume that refused to begin it.
-		back := t.propose(context.WithoutCancel(ctx), &state.VolumeDemote{Name: volume, Node: t.node, Session: t.session(), Epoch: rec.Epoch})
-		return errors.Join(fmt.Errorf("promote %s on %s: %w", volume, t.node, err), back)
+		err = fmt.Errorf("promote %s on %s: %w", volume, t.node, err)
+		if !fresh {
+			return err
+		}
+		return t.giveBack(ctx, rec, err)
 	}
 	t.event("volume.promoted", map[string]any{"volume": volume, "epoch": rec.Epoch})
 	return nil
+}
+
+// giveBack ends a tenure that the volume process refused to begin: nothing was acknowledged in it. If why is no refusal, the
+// process may be Primary by now, or may have been and died; the log must not say that it was demoted.
+func (t *tenures) giveBack(ctx context.Context, rec state.Volume, why error) error {
+	var refused *api.Error
+	if !errors.As(why, &refused) {
+		return why
+	}
+	back := t.propose(context.WithoutCancel(ctx), &state.VolumeDemote{Name: rec.Name, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch})
+	return errors.Join(why, back)
 }
 
 // begin asks the log for a new epoch with this node as Primary.

@@ -90,11 +90,12 @@ func (d *Daemon) volumeDo(ctx context.Context, in api.VolumeDoRequest) (api.Volu
 		return api.VolumeReply{}, &api.Error{Code: 1, Message: err.Error()}
 	}
 	var err error
+	inLog := d.inLog(in.Resource)
 	switch {
-	case in.Do.Verb == api.VolumePrimary && d.inLog(in.Resource):
-		err = d.current().tenures.promote(ctx, in.Resource)
-	case in.Do.Verb == api.VolumeSecondary && d.inLog(in.Resource):
-		err = d.current().tenures.demote(ctx, in.Resource)
+	case in.Do.Verb == api.VolumePrimary && inLog != nil:
+		err = inLog.promote(ctx, in.Resource)
+	case in.Do.Verb == api.VolumeSecondary && inLog != nil:
+		err = inLog.demote(ctx, in.Resource)
 	case in.Do.Verb == api.VolumePrimary && d.everAdopted(in.Resource):
 		err = &api.Error{Code: 11, Message: fmt.Sprintf("%s belongs to a cluster that is not running on this host; start it: pcs cluster start", in.Resource)}
 	default:
@@ -110,14 +111,16 @@ func (d *Daemon) volumeDo(ctx context.Context, in api.VolumeDoRequest) (api.Volu
 	return api.VolumeReply{}, nil
 }
 
-// inLog tells whether the running cluster has a record of the volume.
-func (d *Daemon) inLog(resource string) bool {
+// inLog is what changes the running cluster's record of the volume, nil if there is none.
+func (d *Daemon) inLog(resource string) *tenures {
 	s := d.current()
 	if s == nil {
-		return false
+		return nil
 	}
-	_, ok := s.tenures.record(resource)
-	return ok
+	if _, ok := s.tenures.record(resource); !ok {
+		return nil
+	}
+	return s.tenures
 }
 
 // heardVolume takes what a volume process says.
