@@ -7,10 +7,10 @@ import "time"
 // Raft's clock. An election begins after ElectionTicks to twice that many ticks without a leader.
 const (
 	// TickEvery is one tick of Raft's logical clock.
-	TickEvery = 50 * time.Millisecond
-	// ElectionTicks without a word from the leader start an election (500 ms to 1 s, drawn by Raft).
+	TickEvery = 40 * time.Millisecond
+	// ElectionTicks without a word from the leader start an election (400 to 800 ms, drawn by Raft).
 	ElectionTicks = 10
-	// RaftHeartbeatTicks are between two heartbeats of the Raft leader (100 ms).
+	// RaftHeartbeatTicks are between two heartbeats of the Raft leader (80 ms).
 	RaftHeartbeatTicks = 2
 )
 
@@ -24,8 +24,8 @@ const (
 	MinToken = 300 * time.Millisecond
 	MaxToken = 60 * time.Second
 	// LeaseLength is L with the default token: a grant lasts this long from the stamp of its renewal. It must be longer
-	// than the worst election (1 s and a round) plus a renewal interval.
-	LeaseLength = 1800 * time.Millisecond
+	// than an election (0.8 s and a round) plus a renewal interval.
+	LeaseLength = 1500 * time.Millisecond
 	// LeaseMargin is what the leader adds to L before it proposes an expiry: clock drift, and the time to stop hard.
 	LeaseMargin = 200 * time.Millisecond
 	// LeaseOverToken is L minus token, kept when a user sets another token.
@@ -87,7 +87,7 @@ const (
 	// LeaderSettle is how long a leader leads before it may hand over to a witness.
 	LeaderSettle = 2 * time.Second
 	// TransferRetry is the time between two attempts to hand leadership over.
-	TransferRetry = 15 * time.Second
+	TransferRetry = 3 * time.Second
 	// StopTimeout bounds the wait for the log's goroutine at a stop.
 	StopTimeout = 10 * time.Second
 	// SnapshotResend is how long an unanswered snapshot waits before it counts as failed.

@@ -56,6 +56,7 @@ func (d *Daemon) startSession(conf *founding) (*session, error) {
 	var err error
 	s.raft, err = raftlog.Open(raftlog.Config{
 		Dir: d.root.Lib(), Name: d.node, Clock: d.clock, Log: d.log.With("part", "raft"), Send: d.sendRaft,
+		MayTransfer: func() bool { return s.pulse.calm() },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("join cluster %s: %w", conf.Name, err)

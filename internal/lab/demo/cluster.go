@@ -57,7 +57,8 @@ func Primary(ctx context.Context, l *lab.Lab) string {
 	return ""
 }
 
-// AwaitWhole waits until the cluster is whole: every member has a lease, one database host is Primary, and both replicas
+// AwaitWhole waits until the cluster is whole: every member has a lease, the
+// witness leads, one database host is Primary, and both replicas
 // are connected, UpToDate and members of U.
 func AwaitWhole(ctx context.Context, l *lab.Lab) error {
 	why := "nothing was seen yet"
@@ -101,6 +102,9 @@ func incomplete(st api.ClusterStatus) string {
 		return "no leader"
 	}
 	for _, m := range st.Members {
+		if m.Node == st.DC && m.Kind != "witness" {
+			return "the witness does not lead yet, but " + st.DC
+		}
 		if m.Lease != "active" {
 			return fmt.Sprintf("%s has no lease (%s)", m.Node, m.Lease)
 		}

@@ -32,6 +32,8 @@ const (
 	faultLimit    = 3 * time.Minute
 	wholeLimit    = 3 * time.Minute
 	httpLimit     = 75 * time.Second
+	// diskMiB is the size of a database host's data disk: large beside the extents of the activity log that are in use.
+	diskMiB = 640
 	// rowEvery is the row client's pause between acknowledgement and next insert.
 	rowEvery = 10 * time.Millisecond
 )
@@ -79,7 +81,7 @@ func (d *demo) begin(ctx context.Context) error {
 		return fmt.Errorf("take down the lab of an earlier run: %w", err)
 	}
 	d.say("bringing up six hosts in namespaces of this machine")
-	l, err := lab.Up(ctx, lab.Config{Name: d.cfg.Name})
+	l, err := lab.Up(ctx, lab.Config{Name: d.cfg.Name, DiskMiB: diskMiB})
 	d.lab = l
 	return err
 }
