@@ -121,6 +121,7 @@ func (c *cluster) settleRunnable(a *action) {
 		a.runnable = false
 	case a.needs == needNothing:
 		a.runnable = true
+		a.reason = ""
 	default:
 		c.settleQuorum(a)
 	}
@@ -243,7 +244,7 @@ func (c *cluster) actionMeta(a *action) map[string]string {
 	} else {
 		delete(m, "start-delay")
 	}
-	m["timeout"] = millis(c.opTimeout(r, a.task, a.interval))
+	m["timeout"] = millis(c.opTimeout(r, operationOf(a), a.interval))
 	return m
 }
 
@@ -251,11 +252,15 @@ func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(),
 
 // opFor is the configured operation an action carries out, or nil.
 func (c *cluster) opFor(a *action) *opConfig {
-	task := a.task
-	if task == "cancel" {
-		task = a.meta["operation"]
+	return findOp(a.rsc, operationOf(a), a.interval)
+}
+
+// operationOf is the operation an action is about: for a cancellation the one to cancel.
+func operationOf(a *action) string {
+	if a.task == "cancel" {
+		return a.meta["operation"]
 	}
-	return findOp(a.rsc, task, a.interval)
+	return a.task
 }
 
 // opTimeout is how long an operation may take.

@@ -119,7 +119,7 @@ func (c *cluster) encode(a *action) *transition.Action {
 		put("on_node_uuid", a.node.id)
 	}
 	if a.rsc != nil {
-		t.Priority = max(t.Priority, a.rsc.priority)
+		t.Priority = max(t.Priority, scoreOr(a.rsc.meta["priority"], 0))
 		c.encodeResource(t, a, put)
 	}
 	for k, v := range a.meta {
@@ -147,7 +147,7 @@ func (c *cluster) encodeResource(t *transition.Action, a *action, put func(k, v 
 		t.Timeout = defaultTimeout
 		return
 	}
-	t.Timeout = c.opTimeout(r, a.task, a.interval)
+	t.Timeout = c.opTimeout(r, operationOf(a), a.interval)
 	if a.task == "cancel" {
 		t.Key = r.id + "_" + a.meta["operation"] + "_" + millis(a.interval)
 	}

@@ -106,9 +106,7 @@ func (c *cluster) orderClone(cl *resource) {
 		c.orderTasks(cl, "demoted", cl, "stop", orderPlain)
 		c.orderTasks(cl, "running", cl, "promote", runnableLeft)
 	}
-	if cl.ordered {
-		slices.SortStableFunc(cl.children, compareInstanceIDs)
-	}
+	slices.SortStableFunc(cl.children, compareInstanceIDs)
 	var last *resource
 	for _, k := range cl.children {
 		c.orderWithin(k)

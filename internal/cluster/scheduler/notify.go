@@ -66,7 +66,15 @@ func (c *cluster) notifyClone(cl *resource) {
 	ro := c.takeRoster(cl)
 	vars := c.noteVariables(cl, ro)
 	for _, s := range []*noteSet{cl.notes.start, cl.notes.stop, cl.notes.promote, cl.notes.demote} {
-		if s == nil || !ro.concerns(s.task) {
+		if s == nil {
+			continue
+		}
+		if ro.happens(s.task) {
+			for _, a := range []*action{s.pre, s.preDone, s.post, s.postDone} {
+				a.optional = false
+			}
+		} else if s.task != "stop" {
+			// A stop that does not happen may still be implied by fencing.
 			continue
 		}
 		cl.leaves(func(p *resource) { c.notifyInstance(p, s, vars) })
@@ -84,17 +92,17 @@ func (c *cluster) notifyClone(cl *resource) {
 	})
 }
 
-// concerns tells whether there is anything to tell about a task. A stop may be implied by fencing.
-func (ro *roster) concerns(task string) bool {
+// happens tells whether some instance does the task.
+func (ro *roster) happens(task string) bool {
 	switch task {
 	case "start":
 		return len(ro.start) > 0
+	case "stop":
+		return len(ro.stop) > 0
 	case "promote":
 		return len(ro.promote) > 0
-	case "demote":
-		return len(ro.demote) > 0
 	}
-	return true
+	return len(ro.demote) > 0
 }
 
 func (c *cluster) takeRoster(cl *resource) *roster {
@@ -114,7 +122,7 @@ func (c *cluster) takeRoster(cl *resource) *roster {
 			ro.inactive = append(ro.inactive, place{p, nil})
 		}
 		for _, a := range p.actions {
-			if a.optional || a.node == nil || a.interval > 0 {
+			if a.optional || !a.runnable || a.node == nil || a.interval > 0 {
 				continue
 			}
 			e := place{p, a.node}

@@ -184,7 +184,7 @@ func (c *cluster) planRestart(r *resource, cur *node, needStop, needPromote bool
 		c.step(r, role, next, cur, !needStop)
 		role = next
 	}
-	for role != RoleUnknown && role <= r.role && role != r.role && !r.blocked {
+	for r.role <= r.nextRole && role != r.role && !r.blocked {
 		next := nextStep(role, r.role)
 		required := needStop || next == RolePromoted && needPromote
 		if next > RoleStopped && r.assigned == nil {
