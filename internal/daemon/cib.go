@@ -19,10 +19,8 @@ func (d *Daemon) cibGet(ctx context.Context, in api.CIBGetRequest) (api.CIB, err
 		return api.CIB{}, err
 	}
 	if !in.Local {
-		read, cancel := context.WithTimeout(ctx, proposeTimeout)
-		defer cancel()
-		if _, err := s.raft.ReadIndex(read); err != nil {
-			return api.CIB{}, fmt.Errorf("read the CIB: %w (this side has no quorum, or no leader yet)", err)
+		if err := s.catchUp(ctx); err != nil {
+			return api.CIB{}, fmt.Errorf("read the CIB: %w", err)
 		}
 	}
 	doc := s.raft.View().CIB
@@ -30,6 +28,17 @@ func (d *Daemon) cibGet(ctx context.Context, in api.CIBGetRequest) (api.CIB, err
 		return api.CIB{}, errors.New("the cluster has no CIB yet; try again in a moment")
 	}
 	return api.CIB{XML: string(doc.Bytes())}, nil
+}
+
+// catchUp waits until this node's copy of the log has all that was committed before the call: a host that has just joined
+// may know nothing yet.
+func (s *session) catchUp(ctx context.Context) error {
+	read, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	if _, err := s.raft.ReadIndex(read); err != nil {
+		return fmt.Errorf("%w (this side has no quorum, or no leader yet)", err)
+	}
+	return nil
 }
 
 // cibPush replaces the configuration, and notes what it did against advice.
@@ -84,6 +93,9 @@ func (d *Daemon) cleanup(ctx context.Context, in api.CleanupRequest) (api.Empty,
 	s, err := d.needSession()
 	if err != nil {
 		return api.Empty{}, err
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return api.Empty{}, fmt.Errorf("clean up: %w", err)
 	}
 	edits, err := controller.CleanupEdits(s.raft.View(), in.Resource, in.Node)
 	if err != nil {
