@@ -42,6 +42,7 @@ type action struct {
 
 	before, after []*link
 	dumped        bool
+	listed        bool // among the graph's unrunnable actions
 	building      bool
 }
 

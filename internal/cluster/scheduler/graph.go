@@ -43,7 +43,12 @@ func (c *cluster) dump(g *transition.Graph, a *action) {
 			// One that is being built waits for a: the circle is broken here.
 			continue
 		}
-		c.dump(g, l.first)
+		if c.wanted(l.first) {
+			c.dump(g, l.first)
+		} else if !l.first.listed {
+			l.first.listed = true
+			g.Unrunnable = append(g.Unrunnable, c.encode(l.first))
+		}
 		if l.first.id != last {
 			t.Inputs = append(t.Inputs, l.first.id)
 			last = l.first.id
@@ -85,7 +90,7 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 	switch {
 	case l.flags == 0:
 		return false
-	case !in.runnable && !c.wanted(in):
+	case !in.runnable && l.flags == orderPlain:
 		return false
 	case in.needsAny > 0 && in.runnableHit < in.needsAny:
 		return false
@@ -96,7 +101,7 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 	case in.optional && !in.printAlways && !c.wanted(in):
 		return false
 	}
-	return c.wanted(in)
+	return true
 }
 
 // encode turns an action into its final form.

@@ -85,7 +85,7 @@ func (c *cluster) orderMember(g, last, m *resource) {
 		}
 	default:
 		c.orderTasks(last, "start", m, "start", runnableLeft|impliesThen)
-		c.orderTasks(m, "stop", last, "stop", orderPlain|impliesFirst)
+		c.orderTasks(m, "stop", last, "stop", orderPlain|impliesFirst|restarts)
 		if len(last.runningOn) == 0 && len(m.runningOn) > 0 {
 			// A member before it is down: it must be restarted after that one.
 			c.orderTasks(last, "start", m, "stop", orderPlain)

@@ -10,7 +10,8 @@ type order uint
 const (
 	// orderPlain only orders the two if both are done.
 	orderPlain order = 1 << iota
-	// impliesFirst: if then is required, so is first.
+	// impliesFirst: then waits for first even if first cannot be done, and so is not done either. (That first becomes
+	// required follows from the ordering this is the inverse of.)
 	impliesFirst
 	// impliesThen: if first is required, so is then.
 	impliesThen

@@ -227,9 +227,6 @@ func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) chang
 	if o&restarts != 0 && then.rsc != nil {
 		ch |= c.apply(then.rsc, first, then, n, ff, mask{true, true}, restarts)
 	}
-	if o&impliesFirst != 0 && first.rsc != nil {
-		ch |= c.apply(first.rsc, first, then, n, tf, mask{optional: true}, impliesFirst)
-	}
 	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, promotedImpliesFirst, mask{optional: true})
 	if o&oneOrMore != 0 {
 		ch |= countRunnable(then, ff)
@@ -247,7 +244,6 @@ func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) chang
 	if o&(impliesThen|impliesFirst|restarts) != 0 && first.rsc != nil && !first.rsc.managed && first.rsc.blocked &&
 		!first.runnable && first.is("stop") && then.runnable {
 		then.runnable = false
-		then.setReason(unrunnableReason(first))
 		ch |= changedThen
 	}
 	return ch
@@ -376,11 +372,6 @@ func (c *cluster) applyOne(first, then *action, ff flags, m mask, o order) chang
 	switch o {
 	case asymmetrical:
 		applyAsymmetrical(first, then)
-	case impliesFirst:
-		if !then.optional && !ff.optional && first.optional {
-			first.optional = false
-			first.setReason(because("required", then, first))
-		}
 	case promotedImpliesFirst:
 		if then.rsc != nil && then.rsc.role == RolePromoted && !then.optional && first.optional {
 			first.optional = false
@@ -443,8 +434,9 @@ func applyRestart(first, then *action, m mask) {
 	if !then.optional {
 		first.optional = false
 	}
-	if !first.optional && !first.runnable {
+	if !first.optional && !first.runnable && then.runnable {
 		then.runnable = false
+		then.setReason(because("unrunnable", first, then))
 	}
 }
 

@@ -20,6 +20,8 @@ type stage struct {
 	does []string
 	// idle: nothing may be done.
 	idle bool
+	// stuck: a resource that will not stop keeps the transition from ending, each time anew.
+	stuck bool
 	// ends are lines the status must hold afterwards.
 	ends []string
 }
@@ -187,7 +189,7 @@ func stages() []stage {
 			l.fail("n1", "mysql_svc", "stop", 0, 1)
 			l.standby("n1", "on")
 		},
-			ends: []string{"mysql_svc (ocf:heartbeat:mysql): FAILED n1 (blocked)", "Promoted: [ n1 ]"}},
+			stuck: true, ends: []string{"mysql_svc (ocf:heartbeat:mysql): FAILED n1 (blocked)", "drbd_fs (ocf:heartbeat:Filesystem): Started n1", "Promoted: [ n1 ]"}},
 		{name: "both nodes are lost", edit: func(l *life) { l.standby("n1", ""); l.lost("n1"); l.lost("n2") }, idle: true,
 			ends: []string{"OFFLINE: [ n1 n2 ]", "mysql_svc (ocf:heartbeat:mysql): Stopped"}},
 		{name: "a cold start of one node without a score promotes nothing", edit: func(l *life) { l.back("n2") },
@@ -245,7 +247,7 @@ func TestLife(t *testing.T) {
 				compare(t, l.doc, l.now, r)
 			}
 			check(t, s, r)
-			l.doc = settle(t, r, l.now)
+			l.doc = settle(t, s, r, l.now)
 			checkEnd(t, s, l.doc, l.now)
 		})
 	}
@@ -269,7 +271,7 @@ func check(t *testing.T, s stage, r simulate.Result) {
 }
 
 // settle goes on until there is nothing left to do, which must be soon, and checks the end.
-func settle(t *testing.T, r simulate.Result, now time.Time) *cib.Document {
+func settle(t *testing.T, s stage, r simulate.Result, now time.Time) *cib.Document {
 	t.Helper()
 	for range 3 {
 		if atRest(r.Final.Graph) {
@@ -277,7 +279,9 @@ func settle(t *testing.T, r simulate.Result, now time.Time) *cib.Document {
 		}
 		r = simulate.Run(input(r.After, now))
 	}
-	t.Errorf("the cluster does not come to rest: %q", r.Executed)
+	if !s.stuck {
+		t.Errorf("the cluster does not come to rest: %q", r.Executed)
+	}
 	return r.After
 }
 

@@ -21,9 +21,11 @@ func (g *Graph) XML() []byte {
 	}
 	fmt.Fprintf(&b, `<transition_graph cluster-delay="%s" stonith-timeout="%s" failed-stop-offset="INFINITY"%s batch-limit="%d" transition_id="%d">`+"\n",
 		seconds(g.ClusterDelay), seconds(g.StonithTimeout), startOffset, g.BatchLimit, g.ID)
-	byID := make(map[int]*Action, len(g.Actions))
-	for _, a := range g.Actions {
-		byID[a.ID] = a
+	byID := make(map[int]*Action, len(g.Actions)+len(g.Unrunnable))
+	for _, list := range [][]*Action{g.Actions, g.Unrunnable} {
+		for _, a := range list {
+			byID[a.ID] = a
+		}
 	}
 	for i, a := range g.Actions {
 		writeSynapse(&b, i, a, byID)

@@ -124,6 +124,9 @@ type Graph struct {
 	StartFailureFatal bool
 	// RecheckAt is when the cluster must schedule again because of time alone; zero for never.
 	RecheckAt time.Time
+	// Unrunnable are actions that cannot be done, though others have them among their inputs, and so never come to their
+	// turn: a resource that will not stop keeps what it depends on from stopping.
+	Unrunnable []*Action
 	// Actions are in the order the scheduler made them.
 	Actions []*Action
 }

@@ -41,9 +41,10 @@ func NewWalker(g *Graph, batchLimit int) *Walker {
 	}
 	for _, s := range w.order {
 		for _, id := range s.action.Inputs {
+			// An input that is not in the graph is never done.
+			s.missing++
 			if in := w.actions[id]; in != nil {
 				in.after = append(in.after, s)
-				s.missing++
 			}
 		}
 	}
