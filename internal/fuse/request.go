@@ -70,7 +70,8 @@ type pool struct {
 	idle func()
 }
 
-// newPool makes n requests with page-aligned buffers in one anonymous mapping, which costs memory only as it is used.
+// newPool makes n requests with page-aligned buffers in one anonymous mapping, which costs memory, but for its `touched` parts, only
+// as it is used.
 func newPool(c *Conn, n int, idle func()) (*pool, error) {
 	const each = pageSize + MaxTransfer
 	memory, err := unix.Mmap(-1, 0, n*each, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
@@ -80,9 +81,22 @@ func newPool(c *Conn, n int, idle func()) (*pool, error) {
 	p := &pool{total: n, memory: memory, idle: idle, free: make([]*Request, 0, n)}
 	p.cond.L = &p.mu
 	for i := range n {
+		touch(memory[i*each : i*each+touched])
 		p.free = append(p.free, &Request{conn: c, buf: memory[i*each : (i+1)*each : (i+1)*each]})
 	}
 	return p, nil
+}
+
+// touched is how much of each buffer is given memory beforehand. The kernel fails a request with EIO, rather than leave it
+// for the next process, if this one is killed while a page is being found to copy the request to; a page that is there
+// needs no finding. Larger requests keep that window, for the page faults of their first use.
+const touched = pageSize + 64<<10
+
+// touch writes to each page of b, which holds nothing yet.
+func touch(b []byte) {
+	for i := 0; i < len(b); i += pageSize {
+		b[i] = 0
+	}
 }
 
 // get waits for a free request; nil after close.
