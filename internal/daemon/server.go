@@ -78,9 +78,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, &api.Error{Code: 1, Message: fmt.Sprintf("this daemon has no method %q; the command line and the daemon may be of different versions", name)})
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, api.MaxFrame))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxFrame))
 	if err != nil {
-		answer(w, http.StatusBadRequest, &api.Error{Code: 1, Message: err.Error()})
+		answer(w, http.StatusRequestEntityTooLarge, &api.Error{Code: 1, Message: fmt.Sprintf("read the request: %v", err)})
 		return
 	}
 	out, err := m(r.Context(), body)
