@@ -25,6 +25,7 @@ import (
 func commands() map[string]command {
 	return map[string]command{
 		"pcs":           {run: runPCS, about: "the pcs grammar, as installed by that name"},
+		"crm_mon":       {run: runMonitor, about: "the cluster's status with crm_mon's options"},
 		"lab":           {run: runLab, about: "virtual hosts on this machine: up, down, exec, kill, start, freeze, cut, run, demo"},
 		"lab-init":      {run: func(args []string, _ environment) int { return lab.InitMain(args) }},
 		"drbd":          {run: runDRBD, about: "the drbdadm grammar, as installed by that name; drbd proc is /proc/drbd"},
@@ -34,15 +35,19 @@ func commands() map[string]command {
 		"daemon":        {run: runDaemon, about: "the daemon of this host (started by systemd)"},
 		"volume":        {run: runVolume, about: "the process of one replicated volume (started by the daemon)"},
 		"guard":         {run: runGuard, about: "the process that holds descriptors and enforces the lease (started by the daemon)"},
-		"install":       {run: runInstall, about: "make the links pcs, drbdadm, ... and the systemd unit"},
+		"install":       {run: runInstall, about: "make the links pcs, drbdadm, ... and the systemd units"},
 		"version":       {run: runVersion, about: "print the version"},
 		"help":          {run: func(_ []string, e environment) int { usage(e.stdout); return 0 }},
 	}
 }
 
-func runPCS(args []string, e environment) int {
-	return pcs.Run(args, pcs.Env{Root: e.root, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Hostname: e.hostname, Terminal: e.terminal})
+func pcsEnv(e environment) pcs.Env {
+	return pcs.Env{Root: e.root, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Hostname: e.hostname, Terminal: e.terminal}
 }
+
+func runPCS(args []string, e environment) int { return pcs.Run(args, pcsEnv(e)) }
+
+func runMonitor(args []string, e environment) int { return pcs.Monitor(args, pcsEnv(e)) }
 
 func runLab(args []string, e environment) int { return clilab.Main(args, e.stdin, e.stdout, e.stderr) }
 
