@@ -4,7 +4,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PROGRAM := build/holdfast
 LDFLAGS := -s -w -X holdfast/internal/version.stamp=$(VERSION)
 
-# The lab's tests make virtual hosts; everything else runs under the race detector.
+# The lab's tests make virtual hosts; everything else runs under the race detector, one package at a time: some wait for
+# clusters of several nodes, and two such at once are slow on two cores.
 LAB_PACKAGES = $(shell go list ./... | grep -E '/internal/(lab|cli/lab)(/|$$)')
 PACKAGES     = $(shell go list ./... | grep -vE '/internal/(lab|cli/lab)(/|$$)')
 
@@ -21,7 +22,7 @@ build:
 test: setup build test-race test-lab
 
 test-race:
-	CGO_ENABLED=1 go test -race -timeout 20m $(PACKAGES)
+	CGO_ENABLED=1 go test -race -p 1 -timeout 20m $(PACKAGES)
 
 # One package at a time: they share the machine's two or more cores with the hosts they make.
 test-lab: build

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every wait of these tests.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // network joins nodes of one process. Messages are marshalled, as on a wire; cut links drop them.
 type network struct {

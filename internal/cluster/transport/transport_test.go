@@ -111,6 +111,12 @@ func join(t *testing.T, hosts ...testHost) {
 	for _, h := range hosts {
 		h.SetPeers(peers)
 	}
+	// A call waits only a moment for a connection; on a slow machine the first takes longer.
+	for _, h := range hosts {
+		for _, p := range peers {
+			eventually(t, h.name+" connected to "+p.Name, func() bool { return h.Connected(p.Name) })
+		}
+	}
 }
 
 func echo(_ context.Context, from string, in json.RawMessage) (any, error) {
@@ -193,7 +199,11 @@ func TestLostCall(t *testing.T) {
 	})
 	done := make(chan error, 1)
 	go func() { done <- a.Call(testContext(t), "b", "hang", nil, nil) }()
-	<-entered
+	select {
+	case <-entered:
+	case err := <-done:
+		t.Fatalf("the call was never made: %v", err)
+	}
 	b.SetCluster(b.membership()) // closes all connections
 	if err := <-done; !errors.Is(err, ErrLost) {
 		t.Errorf("got %v, want ErrLost", err)
