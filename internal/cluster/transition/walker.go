@@ -12,7 +12,9 @@ type Walker struct {
 	limit   int
 	actions map[int]*step
 	order   []*step
+	ready   []*step // may start, in the order of priority
 	running int
+	active  int // started and not reported, pseudo actions included
 }
 
 type stepState int
@@ -26,6 +28,7 @@ const (
 
 type step struct {
 	action  *Action
+	rank    int // position by priority
 	state   stepState
 	missing int // inputs not yet done
 	after   []*step
@@ -49,6 +52,12 @@ func NewWalker(g *Graph, batchLimit int) *Walker {
 		}
 	}
 	slices.SortStableFunc(w.order, func(x, y *step) int { return cmp.Compare(y.action.Priority, x.action.Priority) })
+	for i, s := range w.order {
+		s.rank = i
+		if s.missing == 0 {
+			w.ready = append(w.ready, s)
+		}
+	}
 	return w
 }
 
@@ -56,20 +65,27 @@ func NewWalker(g *Graph, batchLimit int) *Walker {
 // actions are among them, and count neither for the limit nor as work.
 func (w *Walker) Ready() []*Action {
 	var out []*Action
-	for _, s := range w.order {
-		if s.state != waiting || s.missing > 0 {
-			continue
-		}
+	var held []*step
+	for _, s := range w.ready {
 		if s.action.Kind != Pseudo {
 			if w.limit > 0 && w.running >= w.limit {
+				held = append(held, s)
 				continue
 			}
 			w.running++
 		}
 		s.state = running
+		w.active++
 		out = append(out, s.action)
 	}
+	w.ready = held
 	return out
+}
+
+// becomesReady puts a step in its place among those that may start.
+func (w *Walker) becomesReady(s *step) {
+	i, _ := slices.BinarySearchFunc(w.ready, s, func(x, y *step) int { return cmp.Compare(x.rank, y.rank) })
+	w.ready = slices.Insert(w.ready, i, s)
 }
 
 // Done reports the end of a started action. Reports of unknown or not started actions are ignored (false).
@@ -81,26 +97,22 @@ func (w *Walker) Done(id int, ok bool) bool {
 	if s.action.Kind != Pseudo {
 		w.running--
 	}
+	w.active--
 	s.state = failed
 	if !ok {
 		return true
 	}
 	s.state = done
 	for _, next := range s.after {
-		next.missing--
+		if next.missing--; next.missing == 0 {
+			w.becomesReady(next)
+		}
 	}
 	return true
 }
 
 // Complete tells whether nothing runs and nothing can start any more.
-func (w *Walker) Complete() bool {
-	for _, s := range w.order {
-		if s.state == running || s.state == waiting && s.missing == 0 {
-			return false
-		}
-	}
-	return true
-}
+func (w *Walker) Complete() bool { return w.active == 0 && len(w.ready) == 0 }
 
 // Running returns the started actions that have not been reported, without pseudo actions.
 func (w *Walker) Running() []*Action {
