@@ -248,7 +248,13 @@ func (m *Machine) remove(why string) {
 
 // checkAbsence gives a required peer up after a while.
 func (m *Machine) checkAbsence() {
-	if !m.primary() || !m.required() || m.path == pathUp || m.removing {
+	if !m.primary() || m.path == pathUp || m.removing {
+		return
+	}
+	if !m.required() {
+		if !m.adopted() && m.path == pathSuspended && !m.linkUp && m.env.Now-m.lostAt >= m.set.Absence {
+			m.goOnAlone()
+		}
 		return
 	}
 	patience := m.set.Absence

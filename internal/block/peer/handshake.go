@@ -109,6 +109,10 @@ func (m *Machine) becomeSource(first bool, st wire.States) {
 	if m.primary() {
 		m.freeze("exchanging bitmaps with the peer")
 	}
+	if m.path == pathSuspended { // the bitmap must tell what the target may lack
+		m.path = pathGone
+		m.do(PathGone)
+	}
 	m.conn = wire.WFBitMapS
 	m.linkAt = m.env.Now
 	if m.peer.disk > generation.Consistent {

@@ -47,6 +47,9 @@ func (m *Machine) Link() LinkPolicy {
 // LinkUp: both connections to the peer are there and features and authentication agreed.
 func (m *Machine) LinkUp(e Env, info LinkInfo) {
 	m.begin(e)
+	if m.path == pathSuspended && !m.adopted() && info.PeerInstance != m.instance {
+		m.goOnAlone() // the peer's process is another: what it had not flushed may be lost
+	}
 	m.link, m.linkUp, m.linkAt = info, true, e.Now
 	m.reason, m.retryAt = "", 0
 	m.peer = remote{disk: generation.DUnknown}
@@ -86,11 +89,17 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 	}
 	m.log("connection lost: " + why)
 	m.dropRequests()
-	if m.primary() && m.required() {
+	if m.primary() && (m.required() || m.nearlyAdopted()) {
 		m.suspend(why, silent)
 		return
 	}
 	m.goOnAlone()
+}
+
+// nearlyAdopted: the log may be taking the volume in with both replicas at this moment, which ends the connection. A
+// Primary then waits a little before it goes on alone, lest it acknowledges what a member of the first U lacks.
+func (m *Machine) nearlyAdopted() bool {
+	return m.hasView && m.view.Bound && !m.view.Adopted && m.path != pathGone
 }
 
 // unlink sets the states of a volume without a connection.

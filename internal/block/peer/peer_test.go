@@ -411,3 +411,53 @@ func TestAdoptedWhileAlone(t *testing.T) {
 		t.Error("still held")
 	}
 }
+
+// nearlyBound is a pair within a cluster that does not know the volume yet; a is Primary.
+func nearlyBound(t *testing.T) *simPair {
+	t.Helper()
+	p := newSim(t, first(equal()), second(equal()))
+	for _, s := range []*side{p.a, p.b} {
+		s.m.View(s.env(), api.VolumeView{Bound: true})
+		s.m.Connect(s.env(), false)
+		s.run()
+	}
+	p.link(false)
+	if r := p.a.primary(false, 0); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	return p
+}
+
+func TestAdoptionEndsTheConnection(t *testing.T) {
+	p := nearlyBound(t)
+	p.a.unconf = true
+	p.b.cut("b has the new epoch, a not yet")
+	if p.a.mode != "suspended" || !p.a.held {
+		t.Fatalf("path %s, held %v", p.a.mode, p.a.held)
+	}
+	p.view(api.VolumeView{Epoch: 1, Version: 1, Primary: "a", U: []api.Replica{replica("a", 0xa1, gen, 0), replica("b", 0xb1, gen, 0)}})
+	p.link(false)
+	p.a.expect("Connected Primary/Secondary UpToDate/UpToDate")
+	if p.a.mode != "up" || p.a.held || p.a.m.Want() != nil || !generation.Same(p.a.sb.UUIDs.Current, gen) {
+		t.Errorf("path %s, held %v, want %+v, generations %v", p.a.mode, p.a.held, p.a.m.Want(), p.a.sb.UUIDs)
+	}
+}
+
+func TestLosingThePeerBeforeAdoption(t *testing.T) {
+	p := nearlyBound(t)
+	p.b.cut("cable")
+	p.a.tick(10 * time.Second)
+	p.a.expect("WFConnection Primary/Unknown UpToDate/DUnknown")
+	if p.a.mode != "gone" || p.a.held || !generation.Same(p.a.sb.UUIDs.Bitmap, gen) {
+		t.Errorf("path %s, held %v, generations %v", p.a.mode, p.a.held, p.a.sb.UUIDs)
+	}
+
+	p = nearlyBound(t)
+	p.b.cut("the peer's process ends")
+	p.a.m.instance = "the life that ended"
+	p.link(true)
+	p.a.expect("SyncSource Primary/Secondary UpToDate/Inconsistent")
+	if p.a.held {
+		t.Error("held")
+	}
+}
