@@ -122,13 +122,11 @@ func (l *Link) Form(length int) wire.Form { return l.form(length) }
 
 // Ping asks for a PingAck that tells that the peer has read all that was sent on the meta connection; handler gets it.
 func (l *Link) Ping() {
-	l.pingWant.Store(l.ping())
+	l.pingWant.Store(l.pingsSent.Add(1)) // before the answer can come
+	l.sendPing()
 }
 
-func (l *Link) ping() int64 {
-	l.meta.pushRaw(l, wire.AppendEmpty(nil, l.form(0), 0, wire.Ping))
-	return l.pingsSent.Add(1)
-}
+func (l *Link) sendPing() { l.meta.pushRaw(l, wire.AppendEmpty(nil, l.form(0), 0, wire.Ping)) }
 
 // Done tells that a packet's data has been dealt with, so that more may be read.
 func (l *Link) Done(bytes int) { l.credit.give(bytes) }
@@ -255,7 +253,8 @@ func (l *Link) watch() {
 				asked = time.Time{}
 			case asked.IsZero():
 				asked = now
-				l.ping()
+				l.pingsSent.Add(1)
+				l.sendPing()
 			case now.Sub(asked) >= l.cfg.PingTimeout && quiet >= now.Sub(asked):
 				l.end("PingAck did not arrive in time", true)
 				return
