@@ -66,6 +66,8 @@ type walk struct {
 	walker *transition.Walker
 	began  time.Time
 	output *scheduler.Output
+	// from is the CIB it was made from.
+	from cib.Version
 }
 
 // flight is an action under way.
@@ -298,7 +300,10 @@ func (l *lead) endTransition() {
 	w := l.walk
 	l.c.cfg.Event("transition.end", map[string]any{"transition": w.graph.ID, "seconds": time.Since(w.began).Seconds(),
 		"aborted": !w.walker.Complete(), "failed": len(w.walker.Failed())})
-	l.walk, l.stale = nil, true
+	// A whole transition that has left no trace (nothing but notifications for something that is blocked) would be
+	// decided on again and again; the next waits for a change.
+	idle := !l.stale && w.walker.Complete() && len(w.walker.Failed()) == 0 && l.view.CIB.Version() == w.from
+	l.walk, l.stale = nil, !idle
 	l.spins++
 	if l.spins > cluster.MaxSpins {
 		l.notBefore = time.Now().Add(cluster.SpinPause)
@@ -323,7 +328,7 @@ func (l *lead) schedule() {
 		return
 	}
 	c.nextID++
-	l.walk = &walk{graph: out.Graph, walker: transition.NewWalker(out.Graph, out.Graph.BatchLimit), began: time.Now(), output: out}
+	l.walk = &walk{graph: out.Graph, walker: transition.NewWalker(out.Graph, out.Graph.BatchLimit), began: time.Now(), output: out, from: l.view.CIB.Version()}
 	var changes []string
 	for _, s := range out.Summary {
 		changes = append(changes, s.Text)
