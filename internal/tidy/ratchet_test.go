@@ -4,5 +4,4 @@ package tidy
 var longFunctions = map[string]int{}
 
 // longFiles tolerates files longer than fileLines at their present length.
-var longFiles = map[string]int{
-}
+var longFiles = map[string]int{}
