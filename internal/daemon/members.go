@@ -95,6 +95,9 @@ func (d *Daemon) stop(ctx context.Context, in api.NodesRequest) (api.NodesReply,
 	if err != nil {
 		return api.NodesReply{}, err
 	}
+	if err := s.announceShutdown(ctx, nodes); err != nil {
+		return api.NodesReply{}, fmt.Errorf("stop the cluster: %w", err)
+	}
 	handed := results(nodes, "", func(node string) error { return s.call(ctx, node, callHandOver, api.Empty{}, nil) })
 	failed := map[string]string{}
 	for _, r := range handed.Results {
@@ -109,6 +112,26 @@ func (d *Daemon) stop(ctx context.Context, in api.NodesRequest) (api.NodesReply,
 		}
 		return s.call(ctx, node, callHalt, api.Empty{}, nil)
 	}), nil
+}
+
+// announceShutdown sets the shutdown attribute of several nodes in one entry of the log, so that the scheduler sees them
+// leave together and stops the replicas after the last write: one after the other, the standby's would be left behind.
+func (s *session) announceShutdown(ctx context.Context, nodes []string) error {
+	view := s.raft.View()
+	var edits []state.StatusEdit
+	for _, node := range nodes {
+		if view.Members[node].Kind == state.Data && view.Leases[node].State == state.LeaseActive {
+			edits = append(edits, shutdownEdit(node))
+		}
+	}
+	if len(edits) < 2 {
+		return nil // a node that leaves alone says so itself
+	}
+	return s.propose(ctx, &state.CIBStatus{Edits: edits})
+}
+
+func shutdownEdit(node string) state.StatusEdit {
+	return state.StatusEdit{Transient: &state.AttributeEdit{Node: node, Name: "shutdown", Value: fmt.Sprint(time.Now().Unix())}}
 }
 
 // call asks a member, this host included.
@@ -149,8 +172,7 @@ func (s *session) shutDown(ctx context.Context) error {
 	if s.pulse.session() == 0 {
 		return nil
 	}
-	edit := state.StatusEdit{Transient: &state.AttributeEdit{Node: s.node, Name: "shutdown", Value: fmt.Sprint(time.Now().Unix())}}
-	if err := s.propose(ctx, &state.CIBStatus{Edits: []state.StatusEdit{edit}}); err != nil {
+	if err := s.propose(ctx, &state.CIBStatus{Edits: []state.StatusEdit{shutdownEdit(s.node)}}); err != nil {
 		return err
 	}
 	return s.awaitLeave(ctx)
