@@ -26,9 +26,9 @@ type action struct {
 	printAlways bool // keep it in the graph though optional, if something needs it
 	needsAny    int  // runnable when so many of those before it are; 0 for the ordinary rule
 	runnableHit int
-	tracking    bool
-	rescheduled bool // its parameters changed
-	fromHistory bool // known to be active, from the history
+	reachedFrom *action // the probe whose followers were walked last, if this was one of them
+	rescheduled bool    // its parameters changed
+	fromHistory bool    // known to be active, from the history
 	migratable  bool
 	restartOnly bool
 

@@ -105,8 +105,8 @@ func compareColocated(a, b *resource) int {
 // readColocation reads a <rsc_colocation>.
 func (c *cluster) readColocation(e *cib.Element) {
 	score := scoreOr(e.Get("score"), 0)
-	if _, given := e.Lookup("score"); !given {
-		score = infinity
+	if score == 0 {
+		c.warn("colocation " + e.ID() + " has no score, and so no effect")
 	}
 	if sets := e.ChildrenNamed("resource_set"); len(sets) > 0 {
 		c.readColocationSets(e, sets, score)

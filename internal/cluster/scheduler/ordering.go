@@ -218,10 +218,11 @@ func (c *cluster) serializeSet(e *cib.Element, members []*resource, task, kind s
 
 func (c *cluster) orderSets(e, first, then *cib.Element, kind string, symmetrical bool) {
 	a, b := c.setMembers(first), c.setMembers(then)
-	if boolOr(first.Get("sequential"), true) && len(a) > 0 {
+	// Only sets that say they are sequential count as that here.
+	if boolOr(first.Get("sequential"), false) && len(a) > 0 {
 		a = a[len(a)-1:]
 	}
-	if boolOr(then.Get("sequential"), true) && len(b) > 0 {
+	if boolOr(then.Get("sequential"), false) && len(b) > 0 {
 		b = b[:1]
 	}
 	taskA, taskB := defaultTo(first.Get("action"), "start"), defaultTo(then.Get("action"), "start")

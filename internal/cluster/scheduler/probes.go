@@ -100,9 +100,6 @@ func (c *cluster) orderProbes() {
 	for _, r := range c.resources {
 		r.leaves(func(p *resource) {
 			for _, a := range p.actionsOf("monitor") {
-				for _, x := range c.actions {
-					x.tracking = false
-				}
 				for i := 0; i < len(a.after); i++ {
 					c.probeBeforeInstances(a, a.after[i].then)
 					c.probeBeforeRestarts(a, a.after[i].then)
@@ -129,10 +126,10 @@ func (c *cluster) probeBeforeInstances(p, after *action) {
 
 // probeBeforeRestarts makes the restart of what depends on a probed resource wait for the probe.
 func (c *cluster) probeBeforeRestarts(p, after *action) {
-	if after.tracking {
+	if after.reachedFrom == p {
 		return
 	}
-	after.tracking = true
+	after.reachedFrom = p
 	r := after.rsc
 	if r != nil && r.kind == primitive && r != p.rsc {
 		c.probeBeforeUp(p, after)

@@ -68,7 +68,7 @@ func promotionNames(r *resource) []string {
 // that may be started there.
 func (c *cluster) scoreApplies(r *resource, n *node) bool {
 	cl := r.cloneOf()
-	if cl != nil && !cl.unique {
+	if cl != nil && !cl.unique && r.historyName != "" {
 		if active := activeInstance(cl, r.xml.ID(), n); active != nil && active != r {
 			return false
 		}
@@ -92,6 +92,11 @@ func (c *cluster) chooseRoles(cl *resource) {
 	for i := range cl.counts {
 		cl.counts[i] = 0
 	}
+	cl.leaves(func(p *resource) {
+		if p.role == RoleStarted {
+			p.role = RoleUnpromoted
+		}
+	})
 	for _, k := range cl.children {
 		c.rateInstance(cl, k)
 	}
@@ -175,6 +180,10 @@ func (c *cluster) sortPromotable(cl *resource) {
 	weigh := func(store bool) {
 		for _, k := range cl.children {
 			n := k.location(false)
+			if !k.managed && k.state(false) == RolePromoted {
+				k.sortIndex = infinity
+				continue
+			}
 			if n == nil || k.sortIndex < 0 {
 				continue
 			}
@@ -194,11 +203,6 @@ func (c *cluster) sortPromotable(cl *resource) {
 	for _, x := range cl.withThis {
 		if x.primaryRole == RolePromoted && x.influences(cl) {
 			cl.weights = c.addPreferences(x.dependent, cl.weights, x.attribute, float64(x.score)/infinity, merge{true, true})
-		}
-	}
-	for _, k := range cl.children {
-		if !k.managed && k.state(false) == RolePromoted {
-			k.sortIndex = infinity
 		}
 	}
 	weigh(false)

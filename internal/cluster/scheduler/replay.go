@@ -168,8 +168,7 @@ func (h *replay) succeeded(op *record, rc int) {
 			h.setActive()
 		}
 	case op.task == "start", op.task == "migrate_from":
-		clear = true
-		h.setActive()
+		r.role, clear = RoleStarted, true
 	case op.task == "stop", op.task == "migrate_to":
 		r.role, clear = RoleStopped, op.task == "stop"
 	case op.task == "promote":

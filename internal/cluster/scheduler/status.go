@@ -15,6 +15,9 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 		Target: parseRole(r.meta["target-role"]), Managed: r.managed, Maintenance: r.maintenance, Blocked: r.blocked,
 		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Promotable: r.kind == clone && r.promotable,
 		Unique: r.kind == clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
+	if s.Role == RoleStarted && r.isPromotable() {
+		s.Role = RoleUnpromoted
+	}
 	s.ActiveAny, s.ActiveAll = r.active(false), r.active(true)
 	s.Disabled = s.Target == RoleStopped || s.Target == RoleUnpromoted && (r.kind != primitive || !r.isPromotable())
 	s.InPromotable = r.isPromotable()
