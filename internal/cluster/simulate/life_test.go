@@ -3,6 +3,7 @@ package simulate_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,11 @@ const (
 )
 
 func stages() []stage {
+	return slices.Concat(membershipStages(), configurationStages(), failureStages())
+}
+
+// membershipStages: nodes come and go.
+func membershipStages() []stage {
 	return []stage{
 		{name: "an empty cluster is probed and the replicas start", edit: func(*life) {},
 			does: []string{"drbd_ha:0 monitor on n1", "drbd_ha:0 start on n1", "drbd_ha:0 notify on n1", "drbd_ha:0 monitor=60000 on n1"},
@@ -141,6 +147,12 @@ func stages() []stage {
 			ends: []string{"Promoted: [ n1 ]", "Stopped: [ n2 ]", "mysql_svc (ocf:heartbeat:mysql): Started n1"}},
 		{name: "the node that shut down comes back", edit: func(l *life) { l.back("n2") },
 			does: []string{"drbd_fs monitor on n2", "drbd_ha:1 start on n2"}, ends: strings.Split(allOnN1, "|")},
+	}
+}
+
+// configurationStages: an operator changes something.
+func configurationStages() []stage {
+	return []stage{
 		{name: "a changed parameter restarts what depends on it",
 			edit: func(l *life) {
 				l.score("n2", "10000")
@@ -166,6 +178,12 @@ func stages() []stage {
 			does: []string{"mysql_svc cancel=20000 on n1"}, ends: []string{"mysql_svc (ocf:heartbeat:mysql): Started n1 (unmanaged)"}},
 		{name: "after maintenance the monitors return", edit: func(l *life) { l.doc.SetProperty("maintenance-mode", "") },
 			does: []string{"mysql_svc monitor=20000 on n1"}, ends: strings.Split(allOnN1, "|")},
+	}
+}
+
+// failureStages: quorum, operations and nodes fail.
+func failureStages() []stage {
+	return []stage{
 		{name: "without quorum everything stops", edit: func(l *life) { l.doc.SetProperty("no-quorum-policy", "stop"); l.doc.Root.Set("have-quorum", "0") },
 			does: []string{"mysql_svc stop on n1", "drbd_fs stop on n1", "drbd_ha demote on n1", "drbd_ha stop on n1"},
 			ends: []string{"Stopped: [ n1 n2 ]", "mysql_svc (ocf:heartbeat:mysql): Stopped"}},
