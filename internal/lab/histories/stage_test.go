@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -200,8 +202,23 @@ func play(t *testing.T, history func(context.Context, *testing.T, *stage)) {
 	s.awaitWhole(ctx, t)
 	s.awaitServed(ctx, t)
 	gap := rows.LongestGap(s.rows.Acks(), begun, time.Now())
-	t.Logf("longest time without an acknowledgement %.2f s; whole again %.1f s after it began", gap.Length().Seconds(), time.Since(begun).Seconds())
+	t.Logf("longest time without an acknowledgement %.2f s (from %s UTC)%s; whole again %.1f s after it began", gap.Length().Seconds(),
+		gap.From.UTC().Format("15:04:05.000"), s.phases(gap), time.Since(begun).Seconds())
 	s.verify(ctx, t)
+}
+
+// phases says what took how long in an outage of more than a second, by the timelines of the hosts.
+func (s *stage) phases(gap rows.Gap) string {
+	events, err := demo.Timeline(s.lab)
+	if err != nil || gap.Length() < time.Second {
+		return ""
+	}
+	all := ""
+	phases := demo.Phases(gap, events)
+	for _, name := range slices.Sorted(maps.Keys(phases)) {
+		all += fmt.Sprintf(" %s %.2f", name, phases[name])
+	}
+	return ":" + all
 }
 
 func (s *stage) awaitWhole(ctx context.Context, t *testing.T) {
