@@ -238,5 +238,6 @@ func (d *Daemon) forget() error {
 			return fmt.Errorf("leave the cluster: %w", err)
 		}
 	}
+	d.volumes.pushAll()
 	return nil
 }
