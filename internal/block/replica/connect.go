@@ -70,7 +70,7 @@ const helloVersion = 1
 func Connect(ctx context.Context, cfg Config) (*Link, error) {
 	cfg = cfg.withDefaults()
 	last := ""
-	for {
+	for pause := firstPause; ; pause = min(2*pause, cfg.Retry) {
 		l, err := attempt(ctx, cfg)
 		if err == nil {
 			return l, nil
@@ -84,10 +84,13 @@ func Connect(ctx context.Context, cfg Config) (*Link, error) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(cfg.Retry):
+		case <-time.After(pause):
 		}
 	}
 }
+
+// firstPause is what is waited after the first attempt that came to nothing; nobody listens meanwhile.
+const firstPause = 10 * time.Millisecond
 
 func attempt(ctx context.Context, cfg Config) (*Link, error) {
 	p, err := newPairing(ctx, cfg)
@@ -178,8 +181,12 @@ func (p *pairing) run() error {
 	defer dial.Stop()
 	var deadline <-chan time.Time
 	for p.data == nil || p.meta == nil {
-		if p.data != nil && deadline == nil {
+		switch {
+		case deadline != nil:
+		case p.data != nil:
 			deadline = time.After(block.PairTimeout)
+		case p.meta != nil: // the other was made first: it must be here at once, or is lost
+			deadline = time.After(2 * yieldDelay)
 		}
 		select {
 		case <-p.ctx.Done():

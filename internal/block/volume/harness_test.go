@@ -305,29 +305,29 @@ func (n *node) untilState(conn, disk, peerDisk string) *api.VolumeStatus {
 	})
 }
 
-// io is one request of the test as the kernel.
-type io struct {
+// ioRequest is one request of the test as the kernel.
+type ioRequest struct {
 	kernel.Request
 	err  error
 	done chan struct{}
 }
 
-func (r *io) Complete(_ *kernel.Request, err error) {
+func (r *ioRequest) Complete(_ *kernel.Request, err error) {
 	r.err = err
 	close(r.done)
 }
 
-func (n *node) submit(op kernel.Op, off int64, data []byte, length int64) *io {
+func (n *node) submit(op kernel.Op, off int64, data []byte, length int64) *ioRequest {
 	n.mu.Lock()
 	target := n.target
 	n.mu.Unlock()
-	r := &io{done: make(chan struct{})}
+	r := &ioRequest{done: make(chan struct{})}
 	r.Request = kernel.Request{Op: op, Offset: off, Length: length, Data: data, Owner: r}
 	target.Submit(&r.Request)
 	return r
 }
 
-func (n *node) wait(r *io) error {
+func (n *node) wait(r *ioRequest) error {
 	n.t.Helper()
 	select {
 	case <-r.done:

@@ -69,6 +69,9 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 	case wire.Data, wire.Trim, wire.Zeroes:
 		return e.onWrite(l, p)
 	case wire.Barrier:
+		if e.store == nil {
+			return fmt.Errorf("no disk here")
+		}
 		e.conn.receiver.Barrier(p.number)
 	case wire.WriteAck, wire.RSWriteAck, wire.RecvAck, wire.NegAck:
 		return e.onAck(p)

@@ -170,7 +170,7 @@ func (e *engine) onAck(p *packet) error {
 		return e.onResyncAck(p)
 	}
 	id := writepath.ID(p.ack.BlockID - blockIDBase)
-	if e.path == nil || p.ack.BlockID < blockIDBase || int(id) >= len(e.ops) || e.ops[id] == nil {
+	if e.path == nil || p.ack.BlockID>>32 != blockIDBase>>32 || int(id) >= len(e.ops) || e.ops[id] == nil {
 		return fmt.Errorf("block ID %x is not ours", p.ack.BlockID)
 	}
 	ok := true
@@ -180,8 +180,7 @@ func (e *engine) onAck(p *packet) error {
 	case wire.NegAck:
 		ok = e.path.PeerFailed(id)
 	case wire.RSWriteAck:
-		e.path.InSync(id)
-		ok = e.path.PeerAck(id)
+		ok = e.path.PeerInSync(id)
 	default:
 		ok = e.path.PeerAck(id)
 	}

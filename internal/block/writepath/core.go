@@ -361,7 +361,7 @@ func (c *Core) LocalDone(id ID, err error) {
 // PeerAck tells that the peer has an operation (in its volatile cache at least). It returns false if it was not waited
 // for: the peer is confused.
 func (c *Core) PeerAck(id ID) bool {
-	if int(id) >= len(c.ops) || c.ops[id].phase != running || !c.ops[id].remote {
+	if !c.awaited(id) {
 		return false
 	}
 	c.ops[id].remote = false
@@ -369,10 +369,15 @@ func (c *Core) PeerAck(id ID) bool {
 	return true
 }
 
+// awaited tells whether the peer has yet to acknowledge id.
+func (c *Core) awaited(id ID) bool {
+	return int(id) < len(c.ops) && c.ops[id].phase == running && c.ops[id].remote
+}
+
 // PeerFailed tells that the peer could not carry an operation out: its disk lacks the range. It returns false like
 // PeerAck.
 func (c *Core) PeerFailed(id ID) bool {
-	if int(id) >= len(c.ops) || c.ops[id].phase != running || !c.ops[id].remote {
+	if !c.awaited(id) {
 		return false
 	}
 	s := c.ops[id].Span
@@ -380,10 +385,14 @@ func (c *Core) PeerFailed(id ID) bool {
 	return c.PeerAck(id)
 }
 
-// InSync clears the bits of the blocks an operation wrote whole, on a peer being resynced.
-func (c *Core) InSync(id ID) {
+// PeerInSync is PeerAck of a peer being resynced, which says that the blocks the operation wrote whole are in sync now.
+func (c *Core) PeerInSync(id ID) bool {
+	if !c.awaited(id) {
+		return false
+	}
 	s := c.ops[id].Span
 	c.oos.ClearBytes(s.Start, s.Len(), c.size)
+	return c.PeerAck(id)
 }
 
 // advance finishes an operation that is done everywhere, or sends it on to its flush.
