@@ -16,7 +16,7 @@ func (c *cluster) explain() []Reason {
 }
 
 func (c *cluster) explainPrimitive(r *resource) []Reason {
-	if r.orphan || r.role > RoleStopped && r.nextRole > RoleStopped && !r.blocked {
+	if r.orphan || !c.needsExplaining(r) {
 		return nil
 	}
 	say := func(n *node, format string, a ...any) []Reason {
@@ -25,6 +25,8 @@ func (c *cluster) explainPrimitive(r *resource) []Reason {
 	switch {
 	case r.blocked:
 		return say(r.curNode(), "a failure needs a person: see the failed actions, then pcs resource cleanup %s", historyID(r))
+	case c.conf.stonith && !c.conf.haveDevice:
+		return say(nil, "stonith-enabled=true, and no fencing device is configured")
 	case c.disabled(r):
 		return say(nil, "it is disabled (target-role=%s): pcs resource enable %s", r.meta["target-role"], r.id)
 	case c.conf.maintenance || r.maintenance:
@@ -33,11 +35,9 @@ func (c *cluster) explainPrimitive(r *resource) []Reason {
 		return say(nil, "it is not managed: pcs resource manage %s", r.id)
 	case c.conf.stopAll:
 		return say(nil, "stop-all-resources is set")
-	case c.conf.stonith && !c.conf.haveDevice:
-		return say(nil, "stonith-enabled=true, and no fencing device is configured")
 	}
 	if a := r.firstAction("start", nil); a != nil && !a.runnable && !a.optional && a.reason != "" {
-		return say(a.node, "%s", c.plain(a.reason))
+		return say(a.node, "%s", a.reason)
 	}
 	if r.nextRole > RoleStopped {
 		return nil
@@ -45,12 +45,16 @@ func (c *cluster) explainPrimitive(r *resource) []Reason {
 	return c.explainNodes(r)
 }
 
-// plain makes a sentence of a reason made for the summary.
-func (c *cluster) plain(reason string) string {
-	if reason == "no quorum" && c.conf.policy != quorumIgnore {
-		return "no quorum"
+// needsExplaining tells whether a resource will not run, or runs where nobody can do anything about it.
+func (c *cluster) needsExplaining(r *resource) bool {
+	if r.blocked || r.nextRole <= RoleStopped || r.role <= RoleStopped {
+		return true
 	}
-	return reason
+	if n := r.curNode(); n != nil && n.unclean && !c.canFence(n) {
+		return true
+	}
+	a := r.firstAction("start", r.assigned)
+	return a != nil && !a.runnable && !a.optional
 }
 
 func (c *cluster) disabled(r *resource) bool { return c.targetRole(r) == RoleStopped }
@@ -158,9 +162,9 @@ func (c *cluster) explainInstance(cl, k *resource, n *node, promoted int) []Reas
 	var out []Reason
 	k.leaves(func(p *resource) {
 		if a := p.firstAction("start", n); a != nil && !a.runnable && !a.optional && a.reason != "" {
-			out = append(out, Reason{p.id, n.name, c.plain(a.reason)})
+			out = append(out, Reason{p.id, n.name, a.reason})
 		} else if a := p.firstAction("promote", n); a != nil && !a.runnable && !a.optional && a.reason != "" {
-			out = append(out, Reason{p.id, n.name, "not promoted: " + c.plain(a.reason)})
+			out = append(out, Reason{p.id, n.name, "not promoted: " + a.reason})
 		}
 	})
 	if len(out) > 0 || !cl.promotable || k.state(false) == RolePromoted || promoted >= cl.promotedMax {
