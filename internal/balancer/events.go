@@ -1,62 +1,44 @@
 package balancer
 
 import (
-	"encoding/json"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"sync"
 
 	"holdfast/internal/clock"
 	"holdfast/internal/paths"
+	"holdfast/internal/timeline"
 )
 
-// events appends to the host's timeline (events.jsonl, one JSON object per line, see the daemon) when a backend opens or
-// closes: the last phase of a failover is seen here. Each is a log line too.
+// events tells the host's timeline when a backend opens or closes: the last phase of a failover is seen here. Each is a log
+// line too.
 type events struct {
-	mu    sync.Mutex
-	file  *os.File // nil when it could not be opened
-	clock clock.Source
-	log   *slog.Logger
-	node  string
+	timeline *timeline.Log // nil when it could not be opened
+	log      *slog.Logger
 }
 
 func openEvents(root paths.Root, clk clock.Source, log *slog.Logger, node string) *events {
-	e := &events{clock: clk, log: log, node: node}
-	err := os.MkdirAll(root.Log(), 0o755)
-	if err == nil {
-		e.file, err = os.OpenFile(filepath.Join(root.Log(), "events.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	}
+	t, err := timeline.Open(root, node, clk, log)
 	if err != nil {
-		log.Warn("the timeline cannot be written", "err", fmt.Errorf("open it: %w", err))
+		log.Warn("the timeline cannot be written", "err", err)
 	}
-	return e
+	return &events{timeline: t, log: log}
 }
 
 // backend records that a backend opened or closed.
 func (e *events) backend(name, rule, node, addr, reason string, reset int) {
-	line := map[string]any{"at": e.clock.Wall().UnixNano(), "boot": int64(e.clock.Boottime()), "node": e.node, "event": name,
-		"rule": rule, "backend": node, "addr": addr}
+	attrs := map[string]any{"rule": rule, "backend": node, "addr": addr}
 	args := []any{"event", name, "rule", rule, "backend", node, "addr", addr}
 	if reason != "" {
-		line["reason"], line["reset"] = reason, reset
+		attrs["reason"], attrs["reset"] = reason, reset
 		args = append(args, "reason", reason, "reset", reset)
 	}
 	e.log.Info("backend", args...)
-	data, err := json.Marshal(line)
-	if err != nil || e.file == nil {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, err := e.file.Write(append(data, '\n')); err != nil {
-		e.log.Warn("event not recorded", "event", name, "err", err)
+	if e.timeline != nil {
+		e.timeline.Event(name, attrs)
 	}
 }
 
 func (e *events) close() {
-	if e.file != nil {
-		e.file.Close()
+	if e.timeline != nil {
+		e.timeline.Close()
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/clock"
 	"holdfast/internal/paths"
+	"holdfast/internal/timeline"
 )
 
 // Config says who and where this daemon is.
@@ -32,7 +33,7 @@ type Daemon struct {
 	root     paths.Root
 	clock    clock.Source
 	log      *slog.Logger
-	timeline *timeline
+	timeline *timeline.Log
 	spawn    *spawner
 	guard    *guardLink
 	volumes  *volumes
@@ -92,7 +93,7 @@ func newDaemon(cfg Config) (*Daemon, error) {
 		}
 		cfg.Binary = self
 	}
-	t, err := openTimeline(cfg.Root, cfg.Node, cfg.Clock, cfg.Log)
+	t, err := timeline.Open(cfg.Root, cfg.Node, cfg.Clock, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,11 @@ package lab
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"holdfast/internal/lab/guest"
+	"holdfast/internal/lab/image"
 )
 
 // grammars are the names under which holdfast speaks another tool's grammar.
@@ -21,7 +21,7 @@ func (l *Lab) installPrograms(program string) error {
 	if err := os.MkdirAll(l.dir.bin(), 0o755); err != nil {
 		return fmt.Errorf("install holdfast: %w", err)
 	}
-	if err := copyProgram(program, l.dir.program()); err != nil {
+	if err := image.CopyFile(program, l.dir.program(), 0o755); err != nil {
 		return fmt.Errorf("install holdfast: %w", err)
 	}
 	for _, name := range grammars {
@@ -36,23 +36,6 @@ func (l *Lab) installPrograms(program string) error {
 		}
 	}
 	return nil
-}
-
-func copyProgram(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
 }
 
 // InitMain is `holdfast lab-init ARGS...`, the hidden verb of the processes the lab starts; it returns an exit code.

@@ -15,7 +15,7 @@ const (
 	core kind = "core"
 	// seam is plain types, interfaces or a codec that planes meet at; it imports no package of ours but other seams.
 	seam kind = "seam"
-	// base is a binding to one facility of the kernel that several planes use; it imports seams only.
+	// base is a binding to one facility of the host that several planes use; it imports seams only.
 	base kind = "base"
 	// shell performs effects for the cores of its plane.
 	shell kind = "shell"
@@ -37,7 +37,7 @@ var rooms = []room{
 	{"agent", seam}, {"api", seam}, {"clock", seam}, {"disk", seam}, {"paths", seam}, {"version", seam}, {"wirebuf", seam},
 	{"block/kernel", seam},
 
-	{"fuse", base}, {"loopdev", base}, {"guard/leasepage", base},
+	{"fuse", base}, {"loopdev", base}, {"guard/leasepage", base}, {"timeline", base},
 
 	{"cluster", core}, {"cluster/cib", core}, {"cluster/liveness", core}, {"cluster/quorum", core}, {"cluster/scheduler", core},
 	{"cluster/simulate", core}, {"cluster/state", core}, {"cluster/transition", core},

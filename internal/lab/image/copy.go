@@ -109,7 +109,7 @@ func (t tree) copyEntry(path string, e fs.DirEntry) error {
 	case fs.ModeSymlink:
 		return copyLink(path, to)
 	case 0:
-		if err := copyContent(path, to); err != nil {
+		if err := CopyFile(path, to, 0o600); err != nil {
 			return err
 		}
 	default:
@@ -130,13 +130,14 @@ func copyLink(from, to string) error {
 	return os.Symlink(target, to)
 }
 
-func copyContent(from, to string) error {
+// CopyFile copies a file's content into another, which is made with the mode if it is not there.
+func CopyFile(from, to string, mode os.FileMode) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,7 @@
-package daemon
+// Package timeline writes a host's events.jsonl: what happened there, one JSON object per line, with the wall clock in
+// nanoseconds, so that the phases of a failover can be put together from the files of several hosts. Daemon and balancer
+// append to one file; a line is one write.
+package timeline
 
 import (
 	"encoding/json"
@@ -12,9 +15,8 @@ import (
 	"holdfast/internal/paths"
 )
 
-// timeline appends one JSON object per line to events.jsonl in the log directory: what happened on this node, with the
-// wall clock in nanoseconds, so that the phases of a failover can be put together from the logs of several nodes.
-type timeline struct {
+// Log is the open file. Its methods may be called from several goroutines.
+type Log struct {
 	mu    sync.Mutex
 	file  *os.File
 	clock clock.Source
@@ -22,8 +24,9 @@ type timeline struct {
 	node  string
 }
 
-// openTimeline opens the file for appending, making its directory.
-func openTimeline(root paths.Root, node string, clk clock.Source, log *slog.Logger) (*timeline, error) {
+// Open opens the file in root's log directory for appending, making both. Node is this host's name; errors of writing go to
+// log, since an event must not fail what it tells of.
+func Open(root paths.Root, node string, clk clock.Source, log *slog.Logger) (*Log, error) {
 	if err := os.MkdirAll(root.Log(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the log directory: %w", err)
 	}
@@ -32,11 +35,11 @@ func openTimeline(root paths.Root, node string, clk clock.Source, log *slog.Logg
 	if err != nil {
 		return nil, fmt.Errorf("open the timeline: %w", err)
 	}
-	return &timeline{file: f, clock: clk, log: log, node: node}, nil
+	return &Log{file: f, clock: clk, log: log, node: node}, nil
 }
 
 // Event records one event. Attributes become fields beside `at`, `boot`, `node` and `event`.
-func (t *timeline) Event(name string, attrs map[string]any) {
+func (t *Log) Event(name string, attrs map[string]any) {
 	line := map[string]any{}
 	for k, v := range attrs {
 		line[k] = v
@@ -58,4 +61,4 @@ func (t *timeline) Event(name string, attrs map[string]any) {
 }
 
 // Close closes the file.
-func (t *timeline) Close() error { return t.file.Close() }
+func (t *Log) Close() error { return t.file.Close() }

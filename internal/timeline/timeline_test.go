@@ -1,23 +1,24 @@
-package daemon
+package timeline
 
 import (
 	"bufio"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
-	"holdfast/internal/agent/agenttest"
 	"holdfast/internal/clock"
 	"holdfast/internal/paths"
 )
 
-// timelineOf reads a root's events.jsonl.
-func timelineOf(t *testing.T, root paths.Root) []map[string]any {
+// linesOf reads a root's events.jsonl.
+func linesOf(t *testing.T, root paths.Root) []map[string]any {
 	t.Helper()
 	f, err := os.Open(filepath.Join(root.Log(), "events.jsonl"))
-	agenttest.Must(t, err)
+	must(t, err)
 	defer f.Close()
 	var lines []map[string]any
 	for s := bufio.NewScanner(f); s.Scan(); {
@@ -30,11 +31,26 @@ func timelineOf(t *testing.T, root paths.Root) []map[string]any {
 	return lines
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fixedClock is a clock that stands still.
+type fixedClock struct{}
+
+const fixedAt = 5e9
+
+func (fixedClock) Boottime() clock.Boottime { return fixedAt }
+func (fixedClock) Wall() time.Time          { return time.Unix(0, fixedAt) }
+
 func TestTimeline(t *testing.T) {
 	root := paths.Root(t.TempDir())
-	hand := &handClock{now: clock.Boottime(5e9)}
-	tl, err := openTimeline(root, "a", hand, quiet())
-	agenttest.Must(t, err)
+	log := slog.New(slog.DiscardHandler)
+	tl, err := Open(root, "a", fixedClock{}, log)
+	must(t, err)
 	tl.Event("volume.promoted", map[string]any{"volume": "r", "epoch": 2, "node": "forged", "at": "forged"})
 	tl.Event("bad", map[string]any{"f": func() {}}) // cannot be written; it must not break the file
 	var wg sync.WaitGroup
@@ -42,12 +58,12 @@ func TestTimeline(t *testing.T) {
 		wg.Go(func() { tl.Event("many", nil) })
 	}
 	wg.Wait()
-	agenttest.Must(t, tl.Close())
-	again, err := openTimeline(root, "a", hand, quiet())
-	agenttest.Must(t, err)
+	must(t, tl.Close())
+	again, err := Open(root, "a", fixedClock{}, log)
+	must(t, err)
 	again.Event("daemon.start", nil)
-	agenttest.Must(t, again.Close())
-	lines := timelineOf(t, root)
+	must(t, again.Close())
+	lines := linesOf(t, root)
 	if len(lines) != 10 {
 		t.Fatalf("%d lines", len(lines))
 	}
