@@ -92,6 +92,10 @@ func Connect(ctx context.Context, cfg Config) (*Link, error) {
 // firstPause is what is waited after the first attempt that came to nothing; nobody listens meanwhile.
 const firstPause = 10 * time.Millisecond
 
+// lostPairWait is how long a pairing that has its meta connection waits for the data connection, which was made first. A
+// host short of processor time needs longer than the network does.
+const lostPairWait = time.Second
+
 func attempt(ctx context.Context, cfg Config) (*Link, error) {
 	p, err := newPairing(ctx, cfg)
 	if err != nil {
@@ -185,8 +189,8 @@ func (p *pairing) run() error {
 		case deadline != nil:
 		case p.data != nil:
 			deadline = time.After(block.PairTimeout)
-		case p.meta != nil: // the other was made first: it must be here at once, or is lost
-			deadline = time.After(2 * yieldDelay)
+		case p.meta != nil: // the other was made first: it must be here soon, or is lost
+			deadline = time.After(lostPairWait)
 		}
 		select {
 		case <-p.ctx.Done():

@@ -28,9 +28,6 @@ type action struct {
 	runnableHit int
 	reachedFrom *action // the probe whose followers were walked last, if this was one of them
 	rescheduled bool    // its parameters changed
-	fromHistory bool    // known to be active, from the history
-	migratable  bool
-	restartOnly bool
 
 	needs    requirement
 	targetRC int
@@ -98,12 +95,6 @@ func (c *cluster) settleAction(a *action) {
 		a.optional = true
 	}
 	c.settleRunnable(a)
-	switch a.task {
-	case "stop":
-		r.stopping = r.stopping || !a.optional
-	case "start":
-		r.starting = r.starting || !a.optional && a.runnable
-	}
 }
 
 // settleRunnable rules out what no node can do, and what needs quorum without it.
@@ -155,7 +146,7 @@ func (c *cluster) effectivePolicy(r *resource) quorumPolicy {
 		return c.conf.policy
 	case r.role == RolePromoted || r.role == RoleUnpromoted:
 		if r.nextRole > RoleUnpromoted {
-			r.nextRole, r.nextReason = RoleUnpromoted, "no-quorum-policy=demote"
+			r.nextRole = RoleUnpromoted
 		}
 		return quorumIgnore
 	}

@@ -167,7 +167,7 @@ func (c *cluster) stayIfEqual(r *resource, list []*node) *node {
 func (c *cluster) settle(r *resource, n *node, force bool) bool {
 	if n != nil && !force {
 		if s, _ := r.weights.get(n); s < 0 || !n.usable() {
-			r.nextRole, r.nextReason = RoleStopped, "node availability"
+			r.nextRole = RoleStopped
 			n = nil
 		}
 	}

@@ -27,8 +27,6 @@ func (c *cluster) readConfig() {
 		startFatal:        boolOr(p["start-failure-is-fatal"], true),
 		concurrentFencing: boolOr(p["concurrent-fencing"], true),
 		haveWatchdog:      boolOr(p["have-watchdog"], false),
-		shutdownLock:      boolOr(p["shutdown-lock"], false),
-		shutdownLockLimit: span(p["shutdown-lock-limit"], 0),
 		batchLimit:        intOr(p["batch-limit"], 0),
 		strategy:          p["placement-strategy"],
 	}

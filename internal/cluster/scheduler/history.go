@@ -69,10 +69,9 @@ func (c *cluster) historyResource(n *node, e *cib.Element) *resource {
 	id := e.ID()
 	r := c.byID[id]
 	if r == nil {
-		base, number, numbered := cutInstance(id)
+		base, _, numbered := cutInstance(id)
 		if r = c.byID[id+":0"]; r == nil && numbered {
 			// An instance number from older days, or beyond clone-max.
-			_ = number
 			r = c.byID[base+":0"]
 		}
 		if r != nil && r.unique {
@@ -223,8 +222,7 @@ func (c *cluster) noteRecurring(r *resource, n *node, ops []record) {
 		if ops[i].interval == 0 || ops[i].status == stPending {
 			continue
 		}
-		a := c.action(r, ops[i].task, ops[i].interval, n, true)
-		a.fromHistory = true
+		c.action(r, ops[i].task, ops[i].interval, n, true)
 	}
 }
 

@@ -57,8 +57,6 @@ func (c *cluster) orderGroup(g *resource) {
 func ordered(g *resource) bool { return boolOr(g.meta["ordered"], true) }
 
 func (c *cluster) orderMember(g, last, m *resource) {
-	stopped, before := orderPlain, runnableLeft
-	_ = before
 	promotable := g.isPromotable()
 	if promotable {
 		c.orderTasks(g, "demote", m, "demote", impliesFirstPrinted)
@@ -67,7 +65,7 @@ func (c *cluster) orderMember(g, last, m *resource) {
 		c.orderTasks(g, "promote", m, "promote", impliesFirstPrinted)
 	}
 	c.orderTasks(g, "start", m, "start", impliesFirstPrinted)
-	c.orderTasks(g, "stop", m, "stop", stopped|impliesFirstPrinted)
+	c.orderTasks(g, "stop", m, "stop", orderPlain|impliesFirstPrinted)
 	c.orderTasks(m, "stop", g, "stopped", orderPlain|impliesThenPrinted)
 	c.orderTasks(m, "start", g, "running", impliesThen|runnableLeft|impliesThenPrinted)
 	switch {

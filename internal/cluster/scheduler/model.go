@@ -170,7 +170,6 @@ type resource struct {
 	interleave   bool
 	ordered      bool
 	critical     bool
-	migratable   bool
 	orphan       bool
 	requires     requirement
 	multi        multiActive
@@ -190,12 +189,9 @@ type resource struct {
 	startPending   bool
 	pendingTask    string
 	pendingNode    *node
-	lockNode       *node
-	stopOptional   bool
 
 	// Decided.
 	nextRole           Role
-	nextReason         string
 	weights            weights
 	exclusive          bool // discovered only on listed nodes
 	locations          []*location
@@ -214,7 +210,6 @@ type resource struct {
 	actions            []*action
 	actionIndex        map[actionID][]*action
 	notes              *cloneNotes
-	starting, stopping bool
 }
 
 type nodeKey int
@@ -393,8 +388,6 @@ type config struct {
 	concurrentFencing bool
 	haveWatchdog      bool
 	haveDevice        bool // a fencing resource is configured
-	shutdownLock      bool
-	shutdownLockLimit time.Duration
 	batchLimit        int
 	policy            quorumPolicy
 	strategy          string

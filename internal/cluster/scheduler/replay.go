@@ -32,10 +32,7 @@ type replay struct {
 func (h *replay) apply(op *record) {
 	expired := h.c.expiredFailure(h.r, h.n, op)
 	h.interpret(op, expired)
-	if expired && h.isFailure(op) {
-		if op.interval > 0 {
-			return
-		}
+	if expired && isFailure(op) {
 		return
 	}
 	switch op.status {
@@ -49,7 +46,7 @@ func (h *replay) apply(op *record) {
 	}
 }
 
-func (h *replay) isFailure(op *record) bool {
+func isFailure(op *record) bool {
 	return op.status != stDone && op.status != stPending && op.status != stCancelled
 }
 
@@ -215,7 +212,7 @@ func (h *replay) failed(op *record) {
 	h.onFail = max(h.onFail, policy)
 	h.failedRole(op, policy)
 	if failRole != RoleStarted && h.r.nextRole < failRole {
-		h.r.nextRole, h.r.nextReason = failRole, "failure"
+		h.r.nextRole = failRole
 	}
 	target := h.r
 	if h.r.isAnonymous() {
@@ -243,7 +240,7 @@ func (h *replay) failedRole(op *record, policy onFail) {
 	case "demote":
 		switch {
 		case policy == failBlock:
-			r.role, r.nextRole, r.nextReason = RolePromoted, RoleStopped, "demote with on-fail=block"
+			r.role, r.nextRole = RolePromoted, RoleStopped
 		case op.rc == rcNotRunning:
 			r.role = RoleStopped
 		default:
@@ -322,7 +319,7 @@ func (h *replay) react(policy onFail) {
 	case failBan:
 		h.c.addScore(r, n, -infinity, "__action_migration_auto__")
 	case failStop:
-		r.nextRole, r.nextReason = RoleStopped, "on-fail=stop"
+		r.nextRole = RoleStopped
 	case failRecover:
 		if r.role > RoleStopped {
 			r.failed, r.failedStop = true, true

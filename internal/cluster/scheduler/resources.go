@@ -180,7 +180,6 @@ func (c *cluster) readFlags(r *resource) {
 	r.managed = boolOr(m["is-managed"], true)
 	r.notify = boolOr(m["notify"], false)
 	r.critical = boolOr(m["critical"], true)
-	r.migratable = boolOr(m["allow-migrate"], false)
 	r.interleave = boolOr(m["interleave"], false)
 	r.ordered = boolOr(m["ordered"], false)
 	if c.conf.maintenance || boolOr(m["maintenance"], false) {

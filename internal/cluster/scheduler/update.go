@@ -5,9 +5,6 @@ import "strings"
 // The consequences of orderings: an action that must be done makes others required, one that cannot be done keeps others
 // from being done. They are carried through until nothing changes.
 
-// mask says which property of the first action a consequence is about.
-type mask struct{ optional, runnable bool }
-
 // flags are an action's properties, seen from an ordering.
 type flags struct{ optional, runnable bool }
 
@@ -223,17 +220,17 @@ func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) chang
 		n = first.node
 		o = o&^impliesThenOnNode | impliesThen
 	}
-	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, impliesThen, mask{optional: true})
+	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, impliesThen)
 	if o&restarts != 0 && then.rsc != nil {
-		ch |= c.apply(then.rsc, first, then, n, ff, mask{true, true}, restarts)
+		ch |= c.apply(then.rsc, first, then, n, ff, restarts)
 	}
-	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, promotedImpliesFirst, mask{optional: true})
+	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, promotedImpliesFirst)
 	if o&oneOrMore != 0 {
 		ch |= countRunnable(then, ff)
 	}
-	ch |= c.thenConsequence(first, then, n, ff, o, runnableLeft, mask{runnable: true})
+	ch |= c.thenConsequence(first, then, n, ff, o, runnableLeft)
 	if o&asymmetrical != 0 && then.rsc != nil {
-		ch |= c.apply(then.rsc, first, then, n, ff, mask{runnable: true}, asymmetrical)
+		ch |= c.apply(then.rsc, first, then, n, ff, asymmetrical)
 	}
 	if first.runnable && o&impliesThenPrinted != 0 && !ff.optional {
 		then.printAlways = true
@@ -249,12 +246,12 @@ func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) chang
 	return ch
 }
 
-func (c *cluster) thenConsequence(first, then *action, n *node, ff flags, o, one order, m mask) changed {
+func (c *cluster) thenConsequence(first, then *action, n *node, ff flags, o, one order) changed {
 	if o&one == 0 {
 		return 0
 	}
 	if then.rsc != nil {
-		return c.apply(then.rsc, first, then, n, ff, m, one)
+		return c.apply(then.rsc, first, then, n, ff, one)
 	}
 	switch {
 	case one == impliesThen && !ff.optional && then.optional:
@@ -280,39 +277,39 @@ func countRunnable(then *action, ff flags) changed {
 }
 
 // apply applies one consequence to r's action, and to those of its members or instances.
-func (c *cluster) apply(r *resource, first, then *action, n *node, ff flags, m mask, o order) changed {
+func (c *cluster) apply(r *resource, first, then *action, n *node, ff flags, o order) changed {
 	switch r.kind {
 	case group:
-		ch := c.applyOne(first, then, ff, m, o)
+		ch := c.applyOne(first, then, ff, o)
 		if r != then.rsc {
 			return ch
 		}
 		for _, k := range r.children {
 			if x := k.firstAction(then.task, n); x != nil {
-				ch |= c.apply(k, first, x, n, ff, m, o)
+				ch |= c.apply(k, first, x, n, ff, o)
 			}
 		}
 		return ch
 	case clone:
 		if r != then.rsc {
-			return c.applyOne(first, then, ff, m, o)
+			return c.applyOne(first, then, ff, o)
 		}
-		return c.applyClone(r, first, then, n, ff, m, o)
+		return c.applyClone(r, first, then, n, ff, o)
 	}
-	return c.applyOne(first, then, ff, m, o)
+	return c.applyOne(first, then, ff, o)
 }
 
-func (c *cluster) applyClone(r *resource, first, then *action, n *node, ff flags, m mask, o order) changed {
+func (c *cluster) applyClone(r *resource, first, then *action, n *node, ff flags, o order) changed {
 	if canInterleave(first, then) {
-		return c.applyInterleaved(first, then, n, m, o)
+		return c.applyInterleaved(first, then, n, o)
 	}
-	ch := c.applyOne(first, then, ff, m, o)
+	ch := c.applyOne(first, then, ff, o)
 	for _, k := range r.children {
 		x := k.firstAction(then.task, n)
 		if x == nil || !c.actionFlags(x, n).runnable {
 			continue
 		}
-		one := c.apply(k, first, x, n, ff, m, o)
+		one := c.apply(k, first, x, n, ff, o)
 		ch |= one
 		if one&changedThen != 0 {
 			for j := len(x.after) - 1; j >= 0; j-- {
@@ -334,7 +331,7 @@ func canInterleave(first, then *action) bool {
 	return then.rsc.interleave
 }
 
-func (c *cluster) applyInterleaved(first, then *action, n *node, m mask, o order) changed {
+func (c *cluster) applyInterleaved(first, then *action, n *node, o order) changed {
 	var ch changed
 	current := origTask(first) == "stop" || origTask(first) == "demote"
 	for _, k := range then.rsc.children {
@@ -354,7 +351,7 @@ func (c *cluster) applyInterleaved(first, then *action, n *node, m mask, o order
 		if orderActions(fa, ta, o) {
 			ch |= changedFirst | changedThen
 		}
-		ch |= c.apply(k, fa, ta, n, c.actionFlags(fa, n), m, o)
+		ch |= c.apply(k, fa, ta, n, c.actionFlags(fa, n), o)
 	}
 	return ch
 }
@@ -367,7 +364,7 @@ func (c *cluster) instanceAction(k *resource, task string, n *node) *action {
 }
 
 // applyOne applies one consequence to a pair of actions.
-func (c *cluster) applyOne(first, then *action, ff flags, m mask, o order) changed {
+func (c *cluster) applyOne(first, then *action, ff flags, o order) changed {
 	was1, was2 := *first, *then
 	switch o {
 	case asymmetrical:
@@ -387,7 +384,7 @@ func (c *cluster) applyOne(first, then *action, ff flags, m mask, o order) chang
 			then.setReason(requiredReason(first, then))
 		}
 	case restarts:
-		applyRestart(first, then, m)
+		applyRestart(first, then)
 	}
 	var ch changed
 	if was2.optional != then.optional || was2.runnable != then.runnable {
@@ -422,10 +419,9 @@ func applyAsymmetrical(first, then *action) {
 }
 
 // applyRestart ties the halves of a restart together: no stop without a start that can follow.
-func applyRestart(first, then *action, m mask) {
+func applyRestart(first, then *action) {
 	r := then.rsc
-	act := m.runnable && !then.runnable && r.managed || m.optional && !then.optional
-	if !act {
+	if (then.runnable || !r.managed) && then.optional {
 		return
 	}
 	if first.runnable {

@@ -32,7 +32,7 @@ type Result struct {
 func Run(in scheduler.Input) Result {
 	r := Result{Decision: scheduler.Schedule(in)}
 	r.After = in.CIB.Clone()
-	e := &executor{doc: r.After, now: in.Now}
+	e := &executor{doc: r.After, now: in.Now, calls: map[string]int{}}
 	w := transition.NewWalker(r.Decision.Graph, r.Decision.Graph.BatchLimit)
 	for !w.Complete() {
 		for _, a := range w.Ready() {
@@ -48,8 +48,18 @@ func Run(in scheduler.Input) Result {
 
 // executor writes results into the status section.
 type executor struct {
-	doc *cib.Document
-	now time.Time
+	doc   *cib.Document
+	now   time.Time
+	calls map[string]int // the last call id by node
+}
+
+// nextCall numbers the operations of a node on.
+func (e *executor) nextCall(node string) int {
+	if _, known := e.calls[node]; !known {
+		e.calls[node] = e.doc.LastCallID(node)
+	}
+	e.calls[node]++
+	return e.calls[node]
 }
 
 // run carries out one action and words it.
@@ -110,7 +120,7 @@ func (e *executor) record(a *transition.Action) {
 	params := cib.DigestParams(a.Attrs, a.Interval > 0)
 	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: name, Class: a.Class, Provider: a.Provider,
 		Type: a.Type, Task: task, Interval: a.Interval, RC: a.TargetRC, TargetRC: a.TargetRC,
-		CallID: e.doc.LastCallID(a.Node) + 1, ActionID: a.ID, TransitionID: -1, Origin: origin,
+		CallID: e.nextCall(a.Node), ActionID: a.ID, TransitionID: -1, Origin: origin,
 		Digest: cib.OpDigest(params), LastChange: e.now})
 }
 
