@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // hostLink is the name of a host's link, as the host sees it.
@@ -125,7 +126,7 @@ func (r *router) disconnect(host string) error {
 	if err != nil {
 		return fmt.Errorf("find the link of %s: %w", host, err)
 	}
-	if err := r.handle.LinkDel(link); err != nil && !isNoLink(err) && !errors.Is(err, os.ErrNotExist) {
+	if err := r.handle.LinkDel(link); err != nil && !isNoLink(err) {
 		return fmt.Errorf("remove the link of %s: %w", host, err)
 	}
 	return nil
@@ -147,9 +148,10 @@ func (r *router) setUp(host string, up bool) error {
 	return nil
 }
 
+// isNoLink tells that there is no such link: none was found, or the kernel removed it between the look and the deed.
 func isNoLink(err error) bool {
 	var missing netlink.LinkNotFoundError
-	return errors.As(err, &missing)
+	return errors.As(err, &missing) || errors.Is(err, unix.ENODEV) || errors.Is(err, os.ErrNotExist)
 }
 
 // hardwareAddr is a locally administered address made of the IPv4 address.
