@@ -13,6 +13,7 @@ package api
 //	resource.cleanup  CleanupRequest   -> Empty
 //	member.add        MemberRequest    -> Empty          (witness, follower)
 //	member.remove     MemberRequest    -> Empty
+//	member.lead       MemberRequest    -> Empty          (no node: a witness)
 //	volume.status     VolumeRequest    -> VolumesReply
 //	volume.do         VolumeDoRequest  -> VolumeReply
 //	balancer.rules    Empty            -> BalancerRules
@@ -108,16 +109,18 @@ type MemberRequest struct {
 
 // ClusterStatus is everything `pcs status` prints.
 type ClusterStatus struct {
-	ClusterName string         `json:"cluster_name"`
-	LocalNode   string         `json:"local_node"`
-	Version     string         `json:"version"`
-	Configured  bool           `json:"configured"` // this host belongs to a cluster
-	Running     bool           `json:"running"`    // and takes part in it now
-	DC          string         `json:"dc"`         // the Raft leader, empty when none is known
-	Quorate     bool           `json:"quorate"`
-	Members     []MemberStatus `json:"members"`
-	CIB         string         `json:"cib"` // XML, with status
-	Volumes     []VolumeRecord `json:"volumes"`
+	ClusterName string `json:"cluster_name"`
+	LocalNode   string `json:"local_node"`
+	Version     string `json:"version"`
+	Configured  bool   `json:"configured"` // this host belongs to a cluster
+	Running     bool   `json:"running"`    // and takes part in it now
+	DC          string `json:"dc"`         // the Raft leader, empty when none is known
+	// Lead is the voter an operator wants to lead; empty means a witness.
+	Lead    string         `json:"lead,omitempty"`
+	Quorate bool           `json:"quorate"`
+	Members []MemberStatus `json:"members"`
+	CIB     string         `json:"cib"` // XML, with status
+	Volumes []VolumeRecord `json:"volumes"`
 	// Reasons says for a resource instance why it is not running or not promoted, as the scheduler saw it.
 	Reasons  []Reason `json:"reasons,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`

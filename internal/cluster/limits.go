@@ -84,7 +84,7 @@ const (
 	// that did not come about is begun again.
 	CareEvery       = 200 * time.Millisecond
 	ConfChangeRetry = 1 * time.Second
-	// LeaderSettle is how long a leader leads before it may hand over to a witness.
+	// LeaderSettle is how long a leader leads before it may hand over.
 	LeaderSettle = 2 * time.Second
 	// TransferRetry is the time between two attempts to hand leadership over.
 	TransferRetry = 3 * time.Second

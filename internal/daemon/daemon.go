@@ -207,6 +207,7 @@ func (d *Daemon) methods() map[string]method {
 		"resource.cleanup": typed(d.cleanup),
 		"member.add":       typed(d.memberAdd),
 		"member.remove":    typed(d.memberRemove),
+		"member.lead":      typed(d.memberLead),
 		"volume.status":    typed(d.volumeStatus),
 		"volume.do":        typed(d.volumeDo),
 		"balancer.rules":   typed(d.balancerRules),

@@ -308,6 +308,15 @@ func (d *Daemon) memberRemove(ctx context.Context, in api.MemberRequest) (api.Em
 	return api.Empty{}, s.raft.Expel(ctx, in.Node)
 }
 
+// memberLead answers member.lead: who shall lead when it can. The leader hands over by itself.
+func (d *Daemon) memberLead(ctx context.Context, in api.MemberRequest) (api.Empty, error) {
+	s, err := d.needSession()
+	if err != nil {
+		return api.Empty{}, err
+	}
+	return api.Empty{}, s.propose(ctx, &state.ClusterLead{Node: in.Node})
+}
+
 // admit answers callAdmit: a member whose log is new asks to be taken in again.
 func (d *Daemon) admit(ctx context.Context, from string, m state.Member) (api.Empty, error) {
 	s, err := d.needSession()

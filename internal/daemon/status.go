@@ -35,7 +35,7 @@ func (d *Daemon) status(context.Context, api.Empty) (api.ClusterStatus, error) {
 func (s *session) describe(out *api.ClusterStatus) {
 	view := s.raft.View()
 	out.DC, _ = s.raft.Leader()
-	out.Quorate = out.DC != ""
+	out.Quorate, out.Lead = out.DC != "", view.Cluster.Lead
 	if view.Cluster.Name != "" {
 		out.ClusterName = view.Cluster.Name
 	}

@@ -52,6 +52,23 @@ func (c *call) memberRemove() error {
 	return nil
 }
 
+// memberLead says which voter shall lead when it can.
+func (c *call) memberLead() error {
+	node, err := c.oneNode()
+	if err != nil {
+		return err
+	}
+	who := node
+	if node == "witness" {
+		node, who = "", "a witness"
+	}
+	if err := c.act("member.lead", api.MemberRequest{Node: node}, nil); err != nil {
+		return fmt.Errorf("choose who leads: %w", err)
+	}
+	c.out("Leadership goes to %s when it is healthy", who)
+	return nil
+}
+
 func (c *call) memberList() error {
 	st, err := c.clusterStatus()
 	if err != nil {

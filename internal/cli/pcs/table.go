@@ -222,6 +222,7 @@ func memberVerbs() []verb {
 		{name: "witness remove", usage: "NODE", run: (*call).memberRemove},
 		{name: "member add", usage: "NODE", run: (*call).memberAdd},
 		{name: "member remove", usage: "NODE", run: (*call).memberRemove},
+		{name: "member lead", usage: "NODE | witness", run: (*call).memberLead},
 		{name: "member", run: (*call).memberList, alone: true},
 		{name: "member list", run: (*call).memberList},
 	}

@@ -70,7 +70,7 @@ func (n *Node) transferTo(to string) error {
 }
 
 // care is the leader's housekeeping, every cluster.CareEvery: Raft's configuration follows the members on record,
-// snapshots that were lost are sent again, leadership goes to a witness.
+// snapshots that were lost are sent again, leadership goes to whom it shall.
 func (n *Node) care(now clock.Boottime) {
 	view := n.machine.View()
 	if n.leaderReady == 0 || view.Cluster.UUID == "" {
@@ -81,7 +81,7 @@ func (n *Node) care(now clock.Boottime) {
 	if now.Sub(n.changeAt) >= cluster.ConfChangeRetry {
 		n.carryOut(n.nextChange(view, st), now)
 	}
-	n.preferWitness(view, st, now)
+	n.handOn(view, st, now)
 }
 
 func (n *Node) nextChange(view *state.View, st raft.Status) quorum.Change {
@@ -160,25 +160,34 @@ func (n *Node) renewSnapshots(st raft.Status, now clock.Boottime) {
 	}
 }
 
-// preferWitness hands leadership from a data member to a healthy witness: the loss of a data host then needs no election.
-func (n *Node) preferWitness(view *state.View, st raft.Status, now clock.Boottime) {
-	if view.Members[n.cfg.Name].Kind == state.Witness || now.Sub(n.leadSince) < cluster.LeaderSettle ||
+// handOn hands leadership to a member that shall rather lead, when it is healthy: the one an operator has named, else a
+// witness, so that the loss of a data host needs no election.
+func (n *Node) handOn(view *state.View, st raft.Status, now clock.Boottime) {
+	if preferred(view, view.Members[n.cfg.Name]) || now.Sub(n.leadSince) < cluster.LeaderSettle ||
 		n.transferAt != 0 && now.Sub(n.transferAt) < cluster.TransferRetry {
 		return
 	}
 	for _, name := range view.MemberNames() {
 		m := view.Members[name]
-		if m.Kind != state.Witness || !m.Voter || !n.upToDate(st, m.Incarnation) {
+		if !preferred(view, m) || !m.Voter || !n.upToDate(st, m.Incarnation) {
 			continue
 		}
 		if n.cfg.MayTransfer != nil && !n.cfg.MayTransfer() {
 			return
 		}
 		n.transferAt = now
-		n.cfg.Log.Info("handing leadership to a witness", "name", name)
+		n.cfg.Log.Info("handing leadership on", "name", name)
 		n.raft.TransferLeader(m.Incarnation)
 		return
 	}
+}
+
+// preferred tells whether a member shall lead rather than others.
+func preferred(view *state.View, m state.Member) bool {
+	if lead := view.Cluster.Lead; lead != "" {
+		return m.Name == lead
+	}
+	return m.Kind == state.Witness
 }
 
 // upToDate tells whether a follower has all of the log.

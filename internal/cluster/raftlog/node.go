@@ -38,7 +38,7 @@ type Config struct {
 	Send func(to string, msgs []*raftpb.Message)
 	// TickEvery is Raft's tick; 0 means cluster.TickEvery.
 	TickEvery time.Duration
-	// MayTransfer is asked before leadership is handed to a witness; nil means always. It must not block.
+	// MayTransfer is asked before leadership is handed on; nil means always. It must not block.
 	MayTransfer func() bool
 }
 

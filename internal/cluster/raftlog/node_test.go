@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -173,6 +174,12 @@ func TestWitnessIsAddedAndLeads(t *testing.T) {
 	}
 	w.waitFor("w", "becoming a voter", recordedVoter("w", id))
 	w.waitFor("a", "the witness leading", func(_ *state.View, s Status) bool { return s.Leader == "w" })
+	for _, lead := range []string{"a", "b", ""} {
+		if _, err := w.node("a").Propose(testContext(t), &state.ClusterLead{Node: lead}); err != nil {
+			t.Fatal(err)
+		}
+		w.waitFor("a", cmp.Or(lead, "w")+" leading", func(_ *state.View, s Status) bool { return s.Leader == cmp.Or(lead, "w") })
+	}
 	f := w.open("f")
 	f.Start()
 	m := member("f", f.Incarnation())

@@ -68,6 +68,30 @@ func (c *ClusterSettings) apply(t *tx) (Result, error) {
 	return Result{}, nil
 }
 
+// ClusterLead names the voter that shall lead when it can; empty means a witness.
+type ClusterLead struct {
+	Node string `json:"node,omitempty"`
+}
+
+func (c *ClusterLead) verb() string { return "cluster.lead" }
+
+func (c *ClusterLead) apply(t *tx) (Result, error) {
+	if err := t.needCluster(); err != nil {
+		return Result{}, err
+	}
+	if c.Node != "" {
+		m, err := t.member(c.Node)
+		if err != nil {
+			return Result{}, err
+		}
+		if m.Kind == Follower {
+			return refuse("%s is a follower and cannot lead", c.Node)
+		}
+	}
+	t.Cluster.Lead = c.Node
+	return Result{}, nil
+}
+
 // MemberAdd records a new member. Its Raft membership is changed apart (raftlog), before it votes. Voter is as given.
 type MemberAdd struct {
 	Member Member `json:"member"`
@@ -171,6 +195,9 @@ func (c *MemberRemove) apply(t *tx) (Result, error) {
 	}
 	// The lease record stays: sessions of a name are never counted from the start again, its guard would refuse them.
 	t.Members = without(t.Members, c.Name)
+	if t.Cluster.Lead == c.Name {
+		t.Cluster.Lead = ""
+	}
 	return Result{}, nil
 }
 

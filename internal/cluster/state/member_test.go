@@ -74,6 +74,7 @@ func TestMemberRules(t *testing.T) {
 		{"removal with a lease", &MemberRemove{Name: "a"}, "still holds its lease"},
 		{"removal of nobody", &MemberRemove{Name: "z"}, "no member"},
 		{"token out of range", &ClusterSettings{TokenMS: 1}, "not between"},
+		{"a stranger leads", &ClusterLead{Node: "x"}, "no member"},
 		{"token under a lease", &ClusterSettings{TokenMS: 2000}, "holds a lease"},
 		{"rule without backend", &BalancerSet{Rule: api.BalancerRule{Name: "db", Frontend: "x:1"}}, "at least one backend"},
 		{"rule on a stranger", &BalancerSet{Rule: api.BalancerRule{Name: "db", Frontend: "x:1", Hosts: []string{"z"}, Backends: []api.BalancerBackend{{Addr: "y:1"}}}}, "no member"},

@@ -43,6 +43,9 @@ type Cluster struct {
 	TokenMS int `json:"token_ms"`
 	// LastNodeID is the highest Member.NodeID ever given; ids are never used twice.
 	LastNodeID int `json:"last_node_id"`
+	// Lead is the voter that an operator wants to lead, empty for a witness. It is a wish: whoever is elected leads until
+	// that one is healthy and has the whole log.
+	Lead string `json:"lead,omitempty"`
 }
 
 // Token is how long a member may be silent before it is suspected.

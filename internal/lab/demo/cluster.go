@@ -58,7 +58,7 @@ func Primary(ctx context.Context, l *lab.Lab) string {
 }
 
 // AwaitWhole waits until the cluster is whole: every member has a lease, the
-// witness leads, one database host is Primary, and both replicas
+// witness leads (or whoever an operator chose), one database host is Primary, and both replicas
 // are connected, UpToDate and members of U.
 func AwaitWhole(ctx context.Context, l *lab.Lab) error {
 	why := "nothing was seen yet"
@@ -102,8 +102,8 @@ func incomplete(st api.ClusterStatus) string {
 		return "no leader"
 	}
 	for _, m := range st.Members {
-		if m.Node == st.DC && m.Kind != "witness" {
-			return "the witness does not lead yet, but " + st.DC
+		if m.Node == st.DC && !leads(st, m) {
+			return st.DC + " still leads, which another shall do"
 		}
 		if m.Lease != "active" {
 			return fmt.Sprintf("%s has no lease (%s)", m.Node, m.Lease)
@@ -118,6 +118,14 @@ func incomplete(st api.ClusterStatus) string {
 		return fmt.Sprintf("U has %d replicas", len(st.Volumes[0].U))
 	}
 	return ""
+}
+
+// leads tells whether a member is the one that shall lead.
+func leads(st api.ClusterStatus, m api.MemberStatus) bool {
+	if st.Lead != "" {
+		return m.Node == st.Lead
+	}
+	return m.Kind == "witness"
 }
 
 // Timeline reads the events of every host that is up.
