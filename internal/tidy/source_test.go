@@ -76,7 +76,7 @@ func walkFiles(t *testing.T, visit func(rel, path string)) {
 		if e.IsDir() && (rel == ".git" || rel == "build" || rel == "bin") {
 			return fs.SkipDir
 		}
-		if e.Type().IsRegular() {
+		if e.Type().IsRegular() && rel != ".git" { // a file in a second work tree
 			visit(rel, path)
 		}
 		return nil
