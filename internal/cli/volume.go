@@ -30,6 +30,9 @@ func runVolume(args []string, e environment) int {
 
 func serveVolume(ctx context.Context, name string, e environment, log *slog.Logger) error {
 	conf, err := resload.Load(e.root)
+	if err == nil {
+		err = resload.Locate(conf, e.hostname)
+	}
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func (d *Daemon) defined(resource string) error {
 // peerOf is the name of the node with a volume's other replica.
 func (d *Daemon) peerOf(resource string) (string, error) {
 	conf, err := resload.Load(d.root)
+	if err == nil {
+		err = resload.Locate(conf, d.node)
+	}
 	if err != nil {
 		return "", err
 	}

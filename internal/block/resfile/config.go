@@ -5,6 +5,7 @@ package resfile
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -57,6 +58,9 @@ type Host struct {
 	Volumes  []*Volume // by number
 	// Implicit: the volume was written without a volume section.
 	Implicit bool
+	// StackedOn is the lower resource of a stacked-on-top-of section; Names are that resource's hosts. Read and dumped,
+	// but no such volume can be run.
+	StackedOn string
 }
 
 // Address is where a node listens for its peer.
@@ -144,11 +148,32 @@ func (c *Config) Resource(name string) (*Resource, bool) {
 	return c.Resources[i], true
 }
 
-// On lists the resources that have a section for this node, in the order of the files.
+// Locate gives the `floating` sections whose address is one of this node's the node's name: For and On find them then, as
+// drbdadm finds them by address. A node named in an `on` section of the same resource needs none.
+func (c *Config) Locate(node string, addresses []netip.Addr) {
+	for _, r := range c.Resources {
+		if r.host(node) != nil {
+			continue
+		}
+		for _, h := range r.Hosts {
+			if at, err := netip.ParseAddr(h.Address.Host); err == nil && h.Floating && slices.Contains(addresses, at.WithZone("")) {
+				h.Names = []string{node}
+				break
+			}
+		}
+	}
+}
+
+// Stacked tells whether the resource lies on another one, on any host.
+func (r *Resource) Stacked() bool {
+	return slices.ContainsFunc(r.Hosts, func(h *Host) bool { return h.StackedOn != "" })
+}
+
+// On lists the resources that have a section for this node, in the order of the files; stacked ones are none of them.
 func (c *Config) On(node string) []*Resource {
 	var all []*Resource
 	for _, r := range c.Resources {
-		if r.host(node) != nil {
+		if h := r.host(node); h != nil && h.StackedOn == "" {
 			all = append(all, r)
 		}
 	}
@@ -169,6 +194,9 @@ func (r *Resource) For(node string) (self, peer *Host, err error) {
 	self = r.host(node)
 	if self == nil {
 		return nil, nil, fmt.Errorf("'%s' not defined in your config (for this host).", r.Name)
+	}
+	if r.Stacked() {
+		return nil, nil, fmt.Errorf("%v: '%s' is a stacked resource: a holdfast volume has two replicas, on two hosts", r.Pos, r.Name)
 	}
 	for _, h := range r.Hosts {
 		switch {
@@ -200,8 +228,11 @@ func (h *Host) Volume(number int) (*Volume, bool) {
 
 // Label names the host in messages: on lqi1ecmy01, floating ipv4 10.0.1.4:7788.
 func (h *Host) Label() string {
-	if h.Floating {
+	switch {
+	case h.Floating:
 		return "floating " + h.Address.String()
+	case h.StackedOn != "":
+		return "stacked-on-top-of " + h.StackedOn
 	}
 	return "on " + strings.Join(h.Names, " ")
 }

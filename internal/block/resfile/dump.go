@@ -9,9 +9,7 @@ import (
 func (c *Config) Dump(node string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n", c.Name)
-	if len(c.Global) > 0 {
-		dumpOptions(&b, "global", c.Global, "")
-	}
+	dumpGlobal(&b, c.Global)
 	if c.HasCommon {
 		b.WriteString("common {\n")
 		c.Common.dump(&b)
@@ -23,14 +21,41 @@ func (c *Config) Dump(node string) string {
 	return b.String()
 }
 
+// The timeouts of drbdadm itself, which it prints with any global section that is not empty without them.
+const dumpedTimeouts = "    cmd-timeout-medium 600;\n    cmd-timeout-long 0;\n"
+
+// dumpGlobal writes the settings drbdadm prints, in its order; those that have their default are left out, and the timeouts
+// of commands are always the built-in ones.
+func dumpGlobal(b *strings.Builder, all Options) {
+	var lines strings.Builder
+	for _, w := range [...]struct{ name, def string }{
+		{"disable-ip-verification", "no"}, {"minor-count", "0"}, {"dialog-refresh", "1"}, {"usage-count", "ask"},
+	} {
+		o, ok := all.Get(w.name)
+		switch {
+		case !ok || o.Value() == w.def:
+		case o.Value() == "":
+			fmt.Fprintf(&lines, "    %s;\n", w.name)
+		default:
+			fmt.Fprintf(&lines, "    %s %s;\n", w.name, o.Value())
+		}
+	}
+	if lines.Len() > 0 {
+		fmt.Fprintf(b, "global {\n%s%s}\n\n", lines.String(), dumpedTimeouts)
+	}
+}
+
 // Dump writes one resource as `drbdadm dump RESOURCE` does.
 func (r *Resource) Dump(node string) string {
 	var b strings.Builder
-	ignored := "not ignored"
-	if r.host(node) == nil {
-		ignored = "ignored"
+	ignored, stacked := "ignored", "not stacked"
+	if h := r.host(node); h != nil {
+		ignored = "not ignored"
+		if h.StackedOn != "" {
+			stacked = "stacked"
+		}
 	}
-	fmt.Fprintf(&b, "# resource %s on %s: %s, not stacked\n", r.Name, node, ignored)
+	fmt.Fprintf(&b, "# resource %s on %s: %s, %s\n", r.Name, node, ignored, stacked)
 	fmt.Fprintf(&b, "# defined at %v\nresource %s {\n", r.Pos, quote(r.Name))
 	for _, h := range r.Hosts {
 		h.dump(&b)
@@ -42,6 +67,9 @@ func (r *Resource) Dump(node string) string {
 
 func (h *Host) dump(b *strings.Builder) {
 	fmt.Fprintf(b, "    %s {\n", h.Label())
+	if h.StackedOn != "" {
+		fmt.Fprintf(b, "        # on %s \n", strings.Join(h.Names, " "))
+	}
 	for _, v := range h.Volumes {
 		if h.Implicit {
 			v.dump(b, 8, 16)
@@ -64,13 +92,15 @@ func line(b *strings.Builder, indent, width int, word, value string) {
 func (v *Volume) dump(b *strings.Builder, indent, width int) {
 	device := strings.TrimSpace(fmt.Sprintf("%s minor %d", v.Device, v.Minor))
 	line(b, indent, width, "device", device)
-	line(b, indent, width, "disk", quote(v.Disk))
+	if v.Disk != "" { // a stacked one's is the lower resource
+		line(b, indent, width, "disk", quote(v.Disk))
+	}
 	switch v.Meta.Kind {
 	case MetaInternal:
 		line(b, indent, width, "meta-disk", "internal")
 	case MetaIndexed: // drbdadm pads external ones as in a host, wherever they are
 		line(b, indent, 16, "meta-disk", fmt.Sprintf("%s [%d]", quote(v.Meta.Device), v.Meta.Index))
-	default:
+	case MetaFlexible:
 		line(b, indent, 16, "meta-disk", quote(v.Meta.Device))
 	}
 }
@@ -89,26 +119,20 @@ func dumpOptions(b *strings.Builder, name string, all Options, indent string) {
 	}
 	fmt.Fprintf(b, "%s%s {\n", indent, name)
 	for _, o := range all {
-		b.WriteString(indent + "    " + o.dump(name == "global") + ";\n")
+		b.WriteString(indent + "    " + o.dump() + ";\n")
 	}
 	fmt.Fprintf(b, "%s}\n", indent)
-	if indent == "" {
-		b.WriteString("\n")
-	}
 }
 
 // dump writes NAME VALUE, the value at least three wide and flush right, as drbdadm does outside the global section.
-func (o Option) dump(global bool) string {
+func (o Option) dump() string {
 	quoted := make([]string, len(o.Values))
 	for i, v := range o.Values {
 		quoted[i] = quote(v)
 	}
 	value := strings.Join(quoted, " ")
-	switch {
-	case global && value == "":
+	if o.Name == "stacked-timeouts" && value == "yes" { // the one word drbdadm prints alone
 		return o.Name
-	case global:
-		return o.Name + " " + value
 	}
 	return fmt.Sprintf("%-16s %3s", o.Name, value)
 }

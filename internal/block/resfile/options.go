@@ -3,6 +3,7 @@ package resfile
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -157,8 +158,90 @@ func ruleFor(section, name string) (rule, bool) {
 		return startupRule(name)
 	case "handlers":
 		return handlerRule(name)
+	case "global":
+		return globalRule(name)
 	}
 	return rule{}, false
+}
+
+const globalWords = "dialog-refresh | minor-count | disable-ip-verification | usage-count | udev-always-use-vnr | " +
+	"cmd-timeout-short | cmd-timeout-medium | cmd-timeout-long"
+
+// globalRule: nothing here means anything to holdfast, and all of it is so common that it is not worth a warning.
+func globalRule(name string) (rule, bool) {
+	switch name {
+	case "minor-count":
+		return found(count(1, 255))
+	case "dialog-refresh":
+		return found(count(0, 600))
+	case "cmd-timeout-short", "cmd-timeout-medium", "cmd-timeout-long":
+		return found(count(0, 1<<31))
+	case "usage-count":
+		return foundWords("yes no ask")
+	case "disable-ip-verification", "udev-always-use-vnr":
+		return foundFlag()
+	}
+	return rule{}, false
+}
+
+// isLater tells whether an option came with DRBD 9: a file shared with such a host is read, without them.
+func isLater(name string) bool {
+	return slices.Contains([]string{"quorum", "quorum-minimum-redundancy", "on-no-quorum", "on-suspended-primary-outdated",
+		"auto-promote", "auto-promote-timeout", "peer-ack-window", "peer-ack-delay", "twopc-timeout", "twopc-retry-timeout",
+		"max-io-depth", "transport", "tls", "tls-keyring", "tls-privkey", "tls-certificate", "allow-remote-read", "_name",
+		"load-balance-paths", "block-size", "d_bitmap", "bitmap", "rdma-ctrl-rcvbuf-size", "rdma-ctrl-sndbuf-size",
+		"auto-demote", "drbd8-compat-mode", "svc-autostart", "quorum-lost", "disconnected"}, name)
+}
+
+// nearest suggests what a misspelt option may have been meant to be; empty if nothing is near.
+func nearest(section, name string) string {
+	const tooFar = 3
+	best, word := tooFar, ""
+	for _, known := range optionNames() {
+		if _, ok := ruleFor(section, known); !ok {
+			continue
+		}
+		if d := editDistance(name, known); d < best {
+			best, word = d, known
+		}
+	}
+	if word == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean '%s'?)", word)
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
+
+// optionNames are the options of all sections, for suggestions.
+func optionNames() []string {
+	return strings.Fields(`protocol timeout connect-int ping-int ping-timeout ko-count max-epoch-size sndbuf-size rcvbuf-size
+		allow-two-primaries always-asbp csums-after-crash-only cram-hmac-alg shared-secret data-integrity-alg csums-alg
+		verify-alg after-sb-0pri after-sb-1pri after-sb-2pri rr-conflict tcp-cork use-rle max-buffers unplug-watermark
+		on-congestion congestion-fill congestion-extents socket-check-timeout size on-io-error fencing resync-rate
+		c-max-rate c-min-rate al-extents c-plan-ahead c-delay-target c-fill-target disk-flushes md-flushes al-updates
+		max-bio-bvecs disk-barrier disk-drain discard-zeroes-if-aligned disable-write-same resync-after read-balancing
+		disk-timeout rs-discard-granularity cpu-mask on-no-data-accessible wfc-timeout degr-wfc-timeout
+		outdated-wfc-timeout wait-after-sb stacked-timeouts become-primary-on pri-on-incon-degr pri-lost-after-sb pri-lost
+		fence-peer outdate-peer local-io-error initial-split-brain split-brain before-resync-target after-resync-target
+		out-of-sync unfence-peer`)
 }
 
 func count(low, high int64) rule       { return rule{kind: number, unit: '1', min: low, max: high} }

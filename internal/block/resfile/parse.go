@@ -40,6 +40,8 @@ type parser struct {
 	config  *Config
 	include func(string) ([]File, error)
 	warned  map[string]bool
+	// globalAt and commonAt are where these sections were; there may be one of each.
+	globalAt, commonAt *Pos
 	*lexer
 }
 
@@ -64,9 +66,20 @@ func (p *parser) topLevel(depth int) error {
 	at := Pos{p.name, t.line}
 	switch t.text {
 	case "global":
+		if p.globalAt != nil {
+			return conflict(at, *p.globalAt, "global section", "global")
+		}
+		p.globalAt = &at
+		if len(p.config.Resources) > 0 {
+			p.warn(at, "global", "You should put the global {} section\n\tin front of any resource {} section")
+		}
 		p.config.Global, err = p.section("global", p.config.Global)
 		return err
 	case "common":
+		if p.commonAt != nil {
+			return conflict(at, *p.commonAt, "resource section", "common")
+		}
+		p.commonAt = &at
 		p.config.HasCommon = true
 		return p.commonSection()
 	case "resource":
@@ -209,9 +222,6 @@ func (p *parser) option(section string, t token) (Options, error) {
 		return nil, err
 	}
 	name := t.text
-	if section == "global" {
-		return Options{{name, values, at}}, nil
-	}
 	r, known := ruleFor(section, name)
 	if bare, no := strings.CutPrefix(name, "no-"); no && !known {
 		if r, known = ruleFor(section, bare); known && r.kind == flag {
@@ -219,17 +229,21 @@ func (p *parser) option(section string, t token) (Options, error) {
 		}
 	}
 	switch {
+	case !known && isLater(name):
+		p.warn(at, section+"/"+name, fmt.Sprintf("option '%s' of section %s belongs to DRBD 9, ignored", name, section))
+		return nil, nil
+	case !known && section == "global":
+		return nil, failure(at, "Parse error: '%s' expected,\n\tbut got %v", globalWords, t)
 	case !known:
-		p.warn(at, section+"/"+name, fmt.Sprintf("unknown option '%s' in section %s, ignored", name, section))
-		if len(values) == 0 {
-			values = []string{"yes"}
-		}
-		return Options{{name, values, at}}, nil
+		return nil, failure(at, "Parse error: 'an option keyword' expected,\n\tbut got %v%s", t, nearest(section, name))
 	case r.idle:
 		p.warn(at, section+"/"+name, fmt.Sprintf("option '%s' of section %s has no effect in holdfast", name, section))
 	}
 	if values, err = r.check(name, values); err != nil {
 		return nil, failure(at, "%v", err)
+	}
+	if section == "global" && r.kind == flag { // drbdadm's own are bare words
+		values = nil
 	}
 	return Options{{name, values, at}}, nil
 }
@@ -296,6 +310,9 @@ func (p *parser) resource(at Pos) error {
 	if err := p.want("}"); err != nil {
 		return err
 	}
+	if err := r.stack(); err != nil {
+		return err
+	}
 	if err := r.distribute(); err != nil {
 		return err
 	}
@@ -350,6 +367,9 @@ func (h *Host) claim(node string, claim func(at Pos, what, key string) error) er
 		if err := claim(v.set["device"], "device-minor", key); err != nil {
 			return err
 		}
+		if h.StackedOn != "" {
+			continue
+		}
 		if err := claim(v.set["disk"], "disk", fmt.Sprintf("disk:%s:%s", node, v.Disk)); err != nil {
 			return err
 		}
@@ -376,6 +396,9 @@ func (r *Resource) complete() error {
 		}
 		for _, v := range h.Volumes {
 			for _, word := range [...]string{"device", "disk", "meta-disk"} {
+				if h.StackedOn != "" && word != "device" {
+					continue
+				}
 				if _, ok := v.set[word]; !ok {
 					fault(v.Pos, h, "'%s' keyword missing.", word)
 				}

@@ -1,6 +1,7 @@
 package resfile
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -9,7 +10,7 @@ import (
 
 const (
 	resourceWords = "protocol | on | disk | net | syncer | startup | handlers | options | volume | floating | device | " +
-		"meta-disk | flexible-meta-disk"
+		"meta-disk | flexible-meta-disk | ignore-on | stacked-on-top-of | proxy"
 	hostWords   = "disk | device | address | meta-disk | flexible-meta-disk"
 	volumeWords = "device | disk | meta-disk | flexible-meta-disk"
 	maxVolume   = 65535
@@ -39,8 +40,14 @@ func (p *resourceParser) statement() error {
 		return p.floating(at)
 	case "volume":
 		return p.volume(at, &p.shared)
-	case "stacked-on-top-of", "ignore-on":
-		return failure(at, "'%s' is not supported: a holdfast volume has two replicas, on two hosts", t.text)
+	case "stacked-on-top-of":
+		return p.stackedOn(at)
+	case "ignore-on":
+		p.warn(at, t.text, fmt.Sprintf("in resource %s, WARN: The 'ignore-on' keyword is deprecated.", p.r.Name))
+		_, err := p.values()
+		return err
+	case "proxy":
+		return p.proxy(at)
 	}
 	if isVolumeWord(t.text) && !(t.text == "disk" && p.next.is("{")) {
 		p.implicit = true
@@ -93,6 +100,40 @@ func (p *resourceParser) on(at Pos) error {
 	return p.hostBody(h)
 }
 
+// stackedOn reads `stacked-on-top-of RESOURCE { device ...; address ...; }`.
+func (p *resourceParser) stackedOn(at Pos) error {
+	t, err := p.word("a resource name")
+	if err != nil {
+		return err
+	}
+	h := &Host{Pos: at, StackedOn: t.text}
+	p.r.Hosts = append(p.r.Hosts, h)
+	return p.hostBody(h)
+}
+
+// stack gives stacked hosts the node names of the resource below, which must come before.
+func (p *resourceParser) stack() error {
+	for _, h := range p.r.Hosts {
+		if h.StackedOn == "" {
+			continue
+		}
+		lower, ok := p.config.Resource(h.StackedOn)
+		if !ok {
+			return failure(h.Pos, "in resource %s, referenced resource '%s' not defined.", p.r.Name, h.StackedOn)
+		}
+		for _, below := range lower.Hosts {
+			h.Names = append(h.Names, below.Names...)
+		}
+	}
+	return nil
+}
+
+// proxy passes over a section of the proxy of LINBIT, which holdfast has none of.
+func (p *parser) proxy(at Pos) error {
+	p.warn(at, "proxy", "section 'proxy' has no effect in holdfast")
+	return p.skip()
+}
+
 // floating reads `floating ADDRESS;` or `floating ADDRESS { ... }`.
 func (p *resourceParser) floating(at Pos) error {
 	h := &Host{Pos: at, Floating: true}
@@ -136,11 +177,15 @@ func (p *resourceParser) hostStatement(h *Host) error {
 		return p.want(";")
 	case t.text == "volume":
 		return p.volume(at, &h.Volumes)
+	case t.text == "proxy":
+		return p.proxy(at)
+	case t.text == "options" && p.next.is("{"): // as drbdadm: these hold on this host, and holdfast has no use for them
+		p.warn(at, "host/options", "options of a host have no effect in holdfast")
+		_, err := p.section("options", nil)
+		return err
 	case isVolumeWord(t.text):
 		h.Implicit = true
 		return p.volumeStatement(implicitVolume(&h.Volumes, h.Pos), t)
-	case t.text == "options" || t.text == "net":
-		return failure(at, "a section '%s' belongs to the resource, not to a host", t.text)
 	}
 	return failure(at, "Parse error: '%s' expected,\n\tbut got %v", hostWords, t)
 }

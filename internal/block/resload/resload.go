@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,6 +47,24 @@ func LoadFile(file string) (*resfile.Config, error) {
 		return nil, fmt.Errorf("read the DRBD configuration: %w", err)
 	}
 	return resfile.Parse(abs, src, l.include)
+}
+
+// Locate finds this node's floating sections by the addresses its interfaces have now.
+func Locate(c *resfile.Config, node string) error {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("find this host's addresses: %w", err)
+	}
+	var addresses []netip.Addr
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				addresses = append(addresses, ip.Unmap())
+			}
+		}
+	}
+	c.Locate(node, addresses)
+	return nil
 }
 
 type loader struct{ root paths.Root }

@@ -76,3 +76,22 @@ func TestLoadFile(t *testing.T) {
 		t.Errorf("missing file: %v", err)
 	}
 }
+
+// TestLocate finds a floating section by the loopback address every host has.
+func TestLocate(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "etc/drbd.d/r0.res", "resource r0 { device /dev/drbd1; disk /dev/x; meta-disk internal;\n"+
+		" floating 192.0.2.77:7788; floating 127.0.0.1:7788; }\n")
+	c, err := Load(paths.Root(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Locate(c, "here"); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := c.Resource("r0")
+	self, peer, err := r.For("here")
+	if err != nil || self.Address.Host != "127.0.0.1" || peer.Address.Host != "192.0.2.77" {
+		t.Errorf("self %+v, peer %+v: %v", self, peer, err)
+	}
+}

@@ -187,6 +187,9 @@ func (c *call) load() (*resfile.Config, error) {
 	if c.config != "" {
 		conf, err = resload.LoadFile(c.config)
 	}
+	if err == nil {
+		err = resload.Locate(conf, c.Hostname)
+	}
 	if err != nil {
 		return nil, fail(exitFailed, "%v", err)
 	}
