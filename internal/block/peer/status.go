@@ -48,6 +48,9 @@ func (m *Machine) Frozen() string { return m.frozen }
 // UUIDs are the generations now, Device the disk's identity.
 func (m *Machine) UUIDs() generation.Set { return m.uuids }
 
+// Epoch is the epoch stored durably: that of the tenure while the volume is Primary.
+func (m *Machine) Epoch() uint64 { return m.epoch }
+
 // Device is the disk's random identity.
 func (m *Machine) Device() uint64 { return m.device }
 

@@ -124,6 +124,9 @@ func (c *channel) stop() {
 	c.stopped = true
 	c.wake.Broadcast()
 	c.mu.Unlock()
+	if c.conn == nil {
+		return
+	}
 	// A packet that says why (a reply, a last state) may be queued: let the writer have its moment.
 	c.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
 	c.conn.SetReadDeadline(time.Now())

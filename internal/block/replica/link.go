@@ -43,6 +43,7 @@ type Link struct {
 	pingsBack atomic.Int64
 	pingWant  atomic.Int64
 	credit    *credit
+	stepped   bool // its caller moves the packets: see Stepped
 }
 
 // Packet is what came from the peer. Body is valid during the handler only; Data, if not nil, belongs to the receiver,
@@ -68,6 +69,9 @@ func newLink(cfg Config, p *pairing) *Link {
 func (l *Link) Start(pool *Pool, handler func(Packet), down func(reason string, silent bool)) {
 	l.pool, l.handler, l.down = pool, handler, down
 	l.touch()
+	if l.stepped {
+		return
+	}
 	for _, f := range []func(){l.readData, l.readMeta, func() { l.write(l.data) }, func() { l.write(l.meta) }, l.watch} {
 		l.running.Add(1)
 		go func() {

@@ -48,7 +48,7 @@ func (p *pairing) secure(e *end) error {
 }
 
 func (p *pairing) greetings(t net.Conn) (hello, error) {
-	mine := hello{Version: helloVersion, Resource: p.cfg.Resource, Node: p.cfg.Node, Device: p.cfg.Device, Epoch: p.cfg.Epoch, Instance: p.cfg.Instance}
+	mine := p.cfg.hello()
 	var theirs hello
 	if err := api.WriteFrame(t, mine); err != nil {
 		return theirs, fmt.Errorf("hello: %w", err)
@@ -56,17 +56,27 @@ func (p *pairing) greetings(t net.Conn) (hello, error) {
 	if err := api.ReadFrame(t, &theirs); err != nil {
 		return theirs, fmt.Errorf("hello: %w", err)
 	}
+	return theirs, p.cfg.check(theirs)
+}
+
+// hello is what this side says first.
+func (c Config) hello() hello {
+	return hello{Version: helloVersion, Resource: c.Resource, Node: c.Node, Device: c.Device, Epoch: c.Epoch, Instance: c.Instance}
+}
+
+// check refuses a peer that is another, or of another epoch (S3).
+func (c Config) check(theirs hello) error {
 	switch {
 	case theirs.Version != helloVersion:
-		return theirs, fmt.Errorf("%s speaks version %d of the hello, this node %d", p.cfg.Peer, theirs.Version, helloVersion)
-	case theirs.Resource != p.cfg.Resource:
-		return theirs, fmt.Errorf("%s is connecting resource %q, this is %q: do both files name the same port?", p.cfg.Peer, theirs.Resource, p.cfg.Resource)
-	case theirs.Node != p.cfg.Peer:
-		return theirs, fmt.Errorf("expected node %s, got %q", p.cfg.Peer, theirs.Node)
-	case theirs.Epoch != p.cfg.Epoch:
-		return theirs, fmt.Errorf("%s is in epoch %d, this node in %d: a connection belongs to one epoch", p.cfg.Peer, theirs.Epoch, p.cfg.Epoch)
+		return fmt.Errorf("%s speaks version %d of the hello, this node %d", c.Peer, theirs.Version, helloVersion)
+	case theirs.Resource != c.Resource:
+		return fmt.Errorf("%s is connecting resource %q, this is %q: do both files name the same port?", c.Peer, theirs.Resource, c.Resource)
+	case theirs.Node != c.Peer:
+		return fmt.Errorf("expected node %s, got %q", c.Peer, theirs.Node)
+	case theirs.Epoch != c.Epoch:
+		return fmt.Errorf("%s is in epoch %d, this node in %d: a connection belongs to one epoch", c.Peer, theirs.Epoch, c.Epoch)
 	}
-	return theirs, nil
+	return nil
 }
 
 // tlsConfig demands TLS 1.3 both ways and a certificate of the cluster's CA that names the peer. Names are checked here

@@ -30,15 +30,16 @@ type engine struct {
 	self     *resfile.Host
 	other    *resfile.Host
 	volume   *resfile.Volume
-	files    stateFiles
+	files    stateStore
 	instance string
+	connect  connector
 
 	inbox   *inbox
 	slots   chan struct{}
-	workers *workers
+	workers carrier
 	pool    *replica.Pool
 	jobs    jobPool
-	control *control
+	control daemonLink
 
 	machine *peer.Machine
 	store   *store
@@ -106,7 +107,46 @@ type syncState struct {
 	byOffset map[int64]*resyncRead        // sent, not acknowledged
 }
 
-func newEngine(cfg Config) (*engine, error) {
+// carrier carries jobs out, and delivers each to the engine afterwards.
+type carrier interface {
+	add(j *job)
+	// wait returns once the job whose done this is has been carried out.
+	wait(done <-chan struct{})
+	stop()
+}
+
+// daemonLink is the way to the daemon.
+type daemonLink interface {
+	// send queues a message; false if there is no daemon to read it.
+	send(m api.VolumeMessage) bool
+	// reply answers a command, to the daemon that gave it.
+	reply(s *session, id uint64, r api.VolumeReply)
+	close()
+}
+
+// stateStore keeps the volume's epoch and role for the process after this one.
+type stateStore interface {
+	loadEpoch() (uint64, error)
+	storeEpoch(epoch uint64) error
+	loadRole() (*peer.Resume, error)
+	storeRole(r peer.Resume) error
+	dropRole() error
+}
+
+// newEngine makes an engine with threads, sockets and files around it.
+func newEngine(cfg Config) (*engine, *control, error) {
+	e, err := bareEngine(cfg, newStateFiles(cfg.Root, cfg.Resource.Name))
+	if err != nil {
+		return nil, nil, err
+	}
+	e.workers = startWorkers(block.DiskWorkers, func(j *job) { e.inbox.post(event{job: j}) })
+	c := newControl(e)
+	e.control, e.connect = c, e.connectSockets
+	return e, c, nil
+}
+
+// bareEngine makes an engine without its surroundings.
+func bareEngine(cfg Config, files stateStore) (*engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -127,15 +167,13 @@ func newEngine(cfg Config) (*engine, error) {
 		return nil, fmt.Errorf("resource %s has %d volumes on %s; one is supported", cfg.Resource.Name, len(e.self.Volumes), cfg.Node)
 	}
 	e.volume = e.self.Volumes[0]
-	e.files = newStateFiles(cfg.Root, cfg.Resource.Name)
+	e.files = files
 	epoch, err := e.files.loadEpoch()
 	if err != nil {
 		return nil, err
 	}
 	e.instance = randomName()
 	e.machine = peer.New(peer.Settings{Resource: cfg.Resource.Name, Node: cfg.Node, PeerNode: e.other.Name(), Minor: e.volume.Minor}, epoch)
-	e.workers = startWorkers(block.DiskWorkers, func(j *job) { e.inbox.post(event{job: j}) })
-	e.control = newControl(e)
 	return e, nil
 }
 
@@ -298,7 +336,7 @@ func (e *engine) startMeta(j *job) {
 // waitMeta waits for the metadata job under way, before metadata is written on the engine's own goroutine.
 func (e *engine) waitMeta() {
 	if e.metaBusy != nil {
-		<-e.metaBusy
+		e.workers.wait(e.metaBusy)
 	}
 }
 

@@ -57,6 +57,15 @@ func (b *inbox) post(e event) {
 // call runs f on the engine's goroutine.
 func (b *inbox) call(f func()) { b.post(event{call: f}) }
 
+// drain returns what is queued, without waiting.
+func (b *inbox) drain() []event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.queue
+	b.queue = nil
+	return list
+}
+
 // take waits for events, or until the timer fires or done is closed, and swaps the queue for an empty one.
 func (b *inbox) take(spent []event, timer <-chan time.Time, done <-chan struct{}) (list []event, ticked, ended bool) {
 	clear(spent)

@@ -89,6 +89,8 @@ func (w *workers) add(j *job) {
 	w.wake.Signal()
 }
 
+func (w *workers) wait(done <-chan struct{}) { <-done }
+
 // stop ends the threads once the queue is empty.
 func (w *workers) stop() {
 	w.mu.Lock()

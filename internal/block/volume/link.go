@@ -29,8 +29,6 @@ func (e *engine) followPolicy() {
 }
 
 func (e *engine) dial(p peer.LinkPolicy) {
-	ctx, cancel := context.WithCancel(context.Background())
-	e.conn.cancel = cancel
 	e.conn.attempt++
 	attempt := e.conn.attempt
 	net := e.cfg.Resource.Net()
@@ -44,6 +42,14 @@ func (e *engine) dial(p peer.LinkPolicy) {
 		cfg.PingInterval = seconds(net.Number("ping-int", 0))
 		cfg.PingTimeout = tenths(net.Number("ping-timeout", 0))
 	}
+	e.conn.cancel = e.connect(cfg, func(l *replica.Link) { e.linkUp(l, attempt) })
+}
+
+// connector begins to connect and gives the way to stop that. up is called on the engine's goroutine.
+type connector func(cfg replica.Config, up func(*replica.Link)) (cancel context.CancelFunc)
+
+func (e *engine) connectSockets(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {
+	ctx, cancel := context.WithCancel(context.Background())
 	before, ended := e.conn.ended, make(chan struct{})
 	e.conn.ended = ended
 	go func() {
@@ -53,9 +59,10 @@ func (e *engine) dial(p peer.LinkPolicy) {
 		}
 		l, err := replica.Connect(ctx, cfg)
 		if err == nil {
-			e.inbox.call(func() { e.linkUp(l, attempt) })
+			e.inbox.call(func() { up(l) })
 		}
 	}()
+	return cancel
 }
 
 // linkUp takes a new connection into use, unless it came too late.

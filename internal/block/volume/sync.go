@@ -2,6 +2,8 @@ package volume
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"holdfast/internal/block"
@@ -48,7 +50,8 @@ func (e *engine) startTarget() {
 
 // endResync forgets the resync under way; reads that are being carried out give their ranges back when they return.
 func (e *engine) endResync() {
-	for _, r := range e.sync.reads {
+	for _, id := range slices.Sorted(maps.Keys(e.sync.reads)) {
+		r := e.sync.reads[id]
 		r.dead = true
 		if !r.reading {
 			e.path.Unlock(r.lock)

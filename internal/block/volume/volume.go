@@ -50,7 +50,7 @@ type Config struct {
 // the kernel stay with the front end for the next process.
 func Run(ctx context.Context, cfg Config) error {
 	name := cfg.Resource.Name
-	e, err := newEngine(cfg)
+	e, control, err := newEngine(cfg)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}
@@ -59,7 +59,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}
 	defer l.Close()
-	go e.control.serve(l)
+	go control.serve(l)
 	if err := e.run(ctx); err != nil {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}

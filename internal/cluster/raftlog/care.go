@@ -3,6 +3,8 @@ package raftlog
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -146,7 +148,8 @@ func singles(c quorum.Change) []*raftpb.ConfChangeSingle {
 // renewSnapshots reports a snapshot as lost that has not been acknowledged for a while: Raft waits for such a report and
 // sends nothing to that follower meanwhile.
 func (n *Node) renewSnapshots(st raft.Status, now clock.Boottime) {
-	for id, p := range st.Progress {
+	for _, id := range slices.Sorted(maps.Keys(st.Progress)) {
+		p := st.Progress[id]
 		since, waiting := n.snapSince[id]
 		switch {
 		case p.State != tracker.StateSnapshot:

@@ -114,9 +114,7 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, store: st, machine: state.New(), origin: drawOrigin(), changed: make(chan struct{}), names: make(map[uint64]string),
-		inbox: make(chan *raftpb.Message, cluster.RaftInbox), ops: make(chan func()),
-		stop: make(chan struct{}), done: make(chan struct{}), fatal: make(chan error, 1)}
+	n := newNode(cfg, st)
 	if st.fresh != "" {
 		cfg.Log.Info("made a new cluster log", "dir", cfg.Dir, "incarnation", idText(st.incarnation), "reason", st.fresh)
 	}
@@ -127,6 +125,12 @@ func Open(cfg Config) (*Node, error) {
 	return n, nil
 }
 
+func newNode(cfg Config, st *store) *Node {
+	return &Node{cfg: cfg, store: st, machine: state.New(), origin: drawOrigin(), changed: make(chan struct{}), names: make(map[uint64]string),
+		inbox: make(chan *raftpb.Message, cluster.RaftInbox), ops: make(chan func()),
+		stop: make(chan struct{}), done: make(chan struct{}), fatal: make(chan error, 1)}
+}
+
 // prepare restores the machine from the snapshot and builds Raft on the log.
 func (n *Node) prepare() error {
 	if data := n.store.snap.GetData(); len(data) > 0 {
@@ -134,7 +138,7 @@ func (n *Node) prepare() error {
 			return fmt.Errorf("open the cluster's log: %w", err)
 		}
 	}
-	mem, err := n.store.memory()
+	mem, err := n.store.copied()
 	if err != nil {
 		return err
 	}

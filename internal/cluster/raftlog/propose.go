@@ -159,10 +159,13 @@ func (n *Node) resendAll() {
 			n.submit(p, now)
 		}
 	}
-	for _, r := range n.reads {
-		n.ask(r, now)
+	for _, id := range n.readers() {
+		n.ask(n.reads[id], now)
 	}
 }
+
+// readers lists the reads in the order they were begun.
+func (n *Node) readers() []uint64 { return slices.Sorted(maps.Keys(n.reads)) }
 
 // dropTermBound ends the proposals only the leader may make, when it leads no more.
 func (n *Node) dropTermBound() {
@@ -241,7 +244,8 @@ func (n *Node) readAt(s raft.ReadState) {
 
 // answerReads answers the reads whose index is applied and published.
 func (n *Node) answerReads() {
-	for id, r := range n.reads {
+	for _, id := range n.readers() {
+		r := n.reads[id]
 		if r.index != 0 && n.applied >= r.index {
 			delete(n.reads, id)
 			r.done <- r.index
@@ -250,7 +254,8 @@ func (n *Node) answerReads() {
 }
 
 func (n *Node) retryReads(now clock.Boottime) {
-	for _, r := range n.reads {
+	for _, id := range n.readers() {
+		r := n.reads[id]
 		if now.Sub(r.last) >= cluster.ReadRetry {
 			n.ask(r, now)
 		}

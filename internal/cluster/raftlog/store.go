@@ -35,6 +35,7 @@ func snapBucket() []byte { return []byte("snap") }
 // store is the durable log. It is used by one goroutine.
 type store struct {
 	db          *bolt.DB
+	memory      *Disk // in place of db, in a simulation
 	incarnation uint64
 	founders    map[uint64]string
 	hard        *raftpb.HardState
@@ -258,6 +259,9 @@ type batch struct {
 
 // save makes a batch durable, all of it or nothing.
 func (s *store) save(b batch) error {
+	if s.memory != nil {
+		return s.memory.save(b, &s.last)
+	}
 	last := s.last
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		if err := saveMeta(tx.Bucket(metaBucket()), b); err != nil {
@@ -333,10 +337,19 @@ func deleteEntries(log *bolt.Bucket, first, last uint64) error {
 
 // retire marks the log as one that never votes again.
 func (s *store) retire(why string) error {
+	if s.memory != nil {
+		s.memory.retired = why
+		return nil
+	}
 	return s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket()).Put([]byte("retired"), []byte(why)) })
 }
 
-func (s *store) close() error { return s.db.Close() }
+func (s *store) close() error {
+	if s.memory != nil {
+		return nil
+	}
+	return s.db.Close()
+}
 
 func indexKey(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, i) }
 
@@ -365,8 +378,8 @@ func unseal(data []byte, m proto.Message) error {
 
 func checksum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
 
-// memory makes the copy Raft reads from.
-func (s *store) memory() (*raft.MemoryStorage, error) {
+// copied makes the copy Raft reads from.
+func (s *store) copied() (*raft.MemoryStorage, error) {
 	m := raft.NewMemoryStorage()
 	if !raft.IsEmptySnap(s.snap) {
 		if err := m.ApplySnapshot(s.snap); err != nil {

@@ -1,0 +1,180 @@
+package volume
+
+import (
+	"context"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/peer"
+	"holdfast/internal/block/replica"
+	"holdfast/internal/clock"
+)
+
+// Surroundings are what a Stepped volume has in place of threads, sockets and files.
+type Surroundings struct {
+	// Carry takes a piece of disk I/O to carry out and deliver later.
+	Carry func(*DiskJob)
+	// Connect begins to look for the peer; up is to be called once, between steps, unless cancel was called before.
+	Connect func(cfg replica.Config, up func(*replica.Link)) (cancel func())
+	// Tell takes a message for the daemon; false if there is none.
+	Tell func(api.VolumeMessage) bool
+	// Notes are the small files of the host.
+	Notes *Notes
+}
+
+// Notes are what a volume process leaves for the one after it: Epoch survives the host's end, Role only the process's.
+type Notes struct {
+	Epoch uint64
+	Role  *peer.Resume
+}
+
+// memoryNotes are Notes as the engine uses its files.
+type memoryNotes struct{ n *Notes }
+
+func (m memoryNotes) loadEpoch() (uint64, error)      { return m.n.Epoch, nil }
+func (m memoryNotes) storeEpoch(epoch uint64) error   { m.n.Epoch = epoch; return nil }
+func (m memoryNotes) loadRole() (*peer.Resume, error) { return m.n.Role, nil }
+func (m memoryNotes) storeRole(r peer.Resume) error   { m.n.Role = &r; return nil }
+func (m memoryNotes) dropRole() error                 { m.n.Role = nil; return nil }
+
+// Stepped is a volume process that its caller drives, one event at a time, from one goroutine: the engine is the real one,
+// with nothing but its threads and sockets taken away. The simulator uses it.
+type Stepped struct {
+	e       *engine
+	carrier *steppedCarrier
+}
+
+// NewStepped makes a volume process that has just started.
+func NewStepped(cfg Config, s Surroundings) (*Stepped, error) {
+	e, err := bareEngine(cfg, memoryNotes{s.Notes})
+	if err != nil {
+		return nil, err
+	}
+	c := &steppedCarrier{e: e, carry: s.Carry, under: map[*job]*DiskJob{}}
+	e.workers, e.control = c, steppedDaemon{s.Tell}
+	e.connect = func(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {
+		return s.Connect(cfg, func(l *replica.Link) { e.inbox.call(func() { up(l) }) })
+	}
+	return &Stepped{e: e, carrier: c}, nil
+}
+
+// Step takes in what has been posted since the last step. It returns the error that ends the process.
+func (s *Stepped) Step() error {
+	for s.e.failure == nil && !s.e.finished {
+		list := s.e.inbox.drain()
+		if len(list) == 0 {
+			break
+		}
+		for i := range list {
+			s.e.handle(&list[i])
+			s.e.settle()
+		}
+		s.e.follow()
+	}
+	return s.e.failure
+}
+
+// Tick is the passing of block.Tick.
+func (s *Stepped) Tick() error {
+	s.e.tick()
+	s.e.settle()
+	s.e.follow()
+	return s.Step()
+}
+
+// Finished tells that the process has ended by itself, after `down`.
+func (s *Stepped) Finished() bool { return s.e.finished }
+
+// Hear takes a message of the daemon.
+func (s *Stepped) Hear(m api.VolumeMessage) { s.e.inbox.call(func() { s.e.command(nil, m) }) }
+
+// Meet is the arrival of a daemon: it is told everything.
+func (s *Stepped) Meet() {
+	s.e.inbox.call(func() { s.e.lastStatus, s.e.statusDue, s.e.wantAt = nil, true, 0 })
+}
+
+// Submit takes a request of the kernel.
+func (s *Stepped) Submit(r *kernel.Request) { s.e.target.Submit(r) }
+
+// Attached tells whether there is a disk, so that requests may be submitted.
+func (s *Stepped) Attached() bool { return s.e.target != nil && s.e.store != nil }
+
+// Primary tells whether the volume serves requests, and of which epoch.
+func (s *Stepped) Primary() (epoch uint64, ok bool) {
+	return s.e.machine.Epoch(), s.e.machine.IsPrimary()
+}
+
+// OutOfSync tells whether a block of 4 KiB is marked as one the peer may lack.
+func (s *Stepped) OutOfSync(block uint64) bool { return s.e.store != nil && s.e.store.bits.Test(block) }
+
+// DiskJob is a piece of disk I/O under way.
+type DiskJob struct {
+	c   *steppedCarrier
+	job *job
+	ran bool
+}
+
+// Flush tells whether the job makes data durable and nothing else.
+func (d *DiskJob) Flush() bool { return d.job.work == doFlush }
+
+// Run carries the job out, once.
+func (d *DiskJob) Run() {
+	if d.ran {
+		return
+	}
+	d.ran = true
+	d.job.err = d.job.run()
+	if d.job.done != nil {
+		close(d.job.done)
+	}
+}
+
+// Deliver tells the volume that the job is done.
+func (d *DiskJob) Deliver() {
+	d.Run()
+	delete(d.c.under, d.job)
+	d.c.e.inbox.post(event{job: d.job})
+}
+
+type steppedCarrier struct {
+	e     *engine
+	carry func(*DiskJob)
+	under map[*job]*DiskJob
+}
+
+func (c *steppedCarrier) add(j *job) {
+	d := &DiskJob{c: c, job: j}
+	c.under[j] = d
+	c.carry(d)
+}
+
+func (c *steppedCarrier) wait(done <-chan struct{}) {
+	for j, d := range c.under {
+		if j.done == done {
+			d.Run()
+		}
+	}
+}
+
+func (c *steppedCarrier) stop() {}
+
+type steppedDaemon struct {
+	tell func(api.VolumeMessage) bool
+}
+
+func (d steppedDaemon) send(m api.VolumeMessage) bool { return d.tell(m) }
+
+func (d steppedDaemon) reply(_ *session, id uint64, r api.VolumeReply) {
+	d.tell(api.VolumeMessage{ID: id, Reply: &r})
+}
+
+func (d steppedDaemon) close() {}
+
+// pageFunc is a lease page in memory.
+type pageFunc func() clock.Boottime
+
+// Deadline is the deadline now.
+func (f pageFunc) Deadline() clock.Boottime { return f() }
+
+// LeaseFunc makes a Lease of a function.
+func LeaseFunc(deadline func() clock.Boottime) Lease { return pageFunc(deadline) }
