@@ -32,8 +32,9 @@ test-lab: build
 demo: setup build
 	$(PROGRAM) lab demo $(if $(REPORT),--report '$(REPORT)') $(if $(KEEP),--keep)
 
-bench:
+bench: build
 	go test -run '^$$' -bench . -benchmem ./...
+	$(PROGRAM) lab bench
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi

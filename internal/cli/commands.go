@@ -26,7 +26,7 @@ func commands() map[string]command {
 	return map[string]command{
 		"pcs":           {run: runPCS, about: "the pcs grammar, as installed by that name"},
 		"crm_mon":       {run: runMonitor, about: "the cluster's status with crm_mon's options"},
-		"lab":           {run: runLab, about: "virtual hosts on this machine: up, down, exec, kill, start, freeze, cut, run, demo"},
+		"lab":           {run: runLab, about: "virtual hosts on this machine: up, down, exec, kill, start, freeze, cut, run, demo, bench"},
 		"lab-init":      {run: func(args []string, _ environment) int { return lab.InitMain(args) }},
 		"drbd":          {run: runDRBD, about: "the drbdadm grammar, as installed by that name; drbd proc is /proc/drbd"},
 		"drbd-overview": {run: runOverview},

@@ -64,7 +64,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&o.dir, "dir", lab.DefaultDir, "the directory that holds the labs")
 	flags.StringVar(&o.format, "output-format", "text", "text or json")
 	root.AddCommand(upCommand(o), downCommand(o), statusCommand(o), execCommand(o), killCommand(o), startCommand(o),
-		shutdownCommand(o), freezeCommand(o), thawCommand(o), cutCommand(o), healCommand(o), runCommand(o), diskCommand(o), logsCommand(o), demoCommand(o))
+		shutdownCommand(o), freezeCommand(o), thawCommand(o), cutCommand(o), healCommand(o), runCommand(o), diskCommand(o), logsCommand(o), demoCommand(o), benchCommand())
 	return root
 }
 

@@ -1,0 +1,237 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/loopdev"
+)
+
+// Config says what to measure.
+type Config struct {
+	// Program is the holdfast program; empty: this one.
+	Program string
+	// Dir is where the disks are made, on the file system to be measured; empty: a directory below /var/tmp. What the run
+	// makes there is removed.
+	Dir string
+	// SizeMiB is the size of each disk, at least 64; Seconds the length of one measurement; Rounds how often each is made,
+	// on either device in turn. 0 for the defaults.
+	SizeMiB, Seconds, Rounds int
+	// Only, if not empty, names the works to measure.
+	Only []string
+	// Report, if not empty, is a file that gets the result as JSON.
+	Report string
+	// Out gets the table and, as it goes, what is being done.
+	Out io.Writer
+	// Hook, if not nil, runs beside each measurement of ours, with the volume processes' numbers: for a profiler.
+	Hook func(work string, pids [2]int)
+}
+
+func (c Config) withDefaults() (Config, error) {
+	pick := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	pick(&c.SizeMiB, DefaultSizeMiB)
+	pick(&c.Seconds, DefaultSeconds)
+	pick(&c.Rounds, DefaultRounds)
+	if c.SizeMiB < minSizeMiB || c.Seconds < 1 || c.Rounds < 1 {
+		return c, fmt.Errorf("bench: %d MiB, %d s, %d rounds: at least %d MiB, 1 s and one round are needed", c.SizeMiB, c.Seconds, c.Rounds, minSizeMiB)
+	}
+	if c.Program == "" {
+		var err error
+		if c.Program, err = os.Executable(); err != nil {
+			return c, fmt.Errorf("find this program: %w", err)
+		}
+	}
+	if c.Dir == "" {
+		c.Dir = "/var/tmp"
+	}
+	for _, name := range c.Only {
+		if !slices.Contains(Works(), name) {
+			return c, fmt.Errorf("bench: there is no work %q; there are %q", name, Works())
+		}
+	}
+	return c, nil
+}
+
+// works are the loads of the table, with the ratios that are wanted.
+func works() []work {
+	return []work{
+		{name: "randwrite-qd1", mode: "randwrite", block: "4k", depth: 1, must: 0.33, goal: 0.45},
+		{name: "randwrite-qd32", mode: "randwrite", block: "4k", depth: 32, must: 0.35, goal: 0.50},
+		{name: "write-fsync", mode: "randwrite", block: "4k", depth: 1, fsync: true, must: 0.65, goal: 0.80},
+		{name: "seqwrite-128k", mode: "write", block: "128k", depth: 8, must: 0.27, goal: 0.40},
+		{name: "randread-qd32", mode: "randread", block: "4k", depth: 32, must: 0.65, goal: 0.85},
+		{name: "seqread-128k", mode: "read", block: "128k", depth: 8, must: 0.65, goal: 0.85},
+	}
+}
+
+// aloneWorks are done while the peer is away.
+func aloneWorks() []work {
+	return []work{{name: "degraded-qd32", mode: "randwrite", block: "4k", depth: 32, must: 0.65, goal: 0.85}}
+}
+
+// resyncWork is measured apart.
+const resyncWork = "resync"
+
+// Works names all that can be measured.
+func Works() []string {
+	var names []string
+	for _, w := range append(works(), aloneWorks()...) {
+		names = append(names, w.name)
+	}
+	return append(names, resyncWork)
+}
+
+// run is a benchmark under way.
+type run struct {
+	cfg   Config
+	dir   string
+	pair  *pair
+	plain *loopdev.Device
+	ours  string // path of our device
+	size  int64  // what the loads touch: our device is smaller than its disk by the metadata
+	rows  []*row
+}
+
+// Run measures and prints. It needs root, /dev/fuse, loop devices and fio.
+func Run(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	if os.Getuid() != 0 {
+		return errors.New("bench: block devices need root")
+	}
+	if err := findFio(); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	r := &run{cfg: cfg}
+	if r.dir, err = os.MkdirTemp(cfg.Dir, "holdfast-bench-"); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	err = r.measure(ctx)
+	return errors.Join(err, r.close())
+}
+
+func (r *run) measure(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	if err := r.alternate(ctx, works()); err != nil {
+		return err
+	}
+	if err := r.alone(ctx); err != nil {
+		return err
+	}
+	return r.report()
+}
+
+func (r *run) say(format string, args ...any) { fmt.Fprintf(r.cfg.Out, format+"\n", args...) }
+
+// wanted tells whether a work is to be measured.
+func (r *run) wanted(name string) bool {
+	return len(r.cfg.Only) == 0 || slices.Contains(r.cfg.Only, name)
+}
+
+func (r *run) prepare(ctx context.Context) error {
+	size := int64(r.cfg.SizeMiB) << 20
+	r.say("making three disks of %d MiB in %s, and bringing the volume up", r.cfg.SizeMiB, r.dir)
+	path := filepath.Join(r.dir, "plain")
+	if err := writeFile(path, size); err != nil {
+		return err
+	}
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	if r.plain, err = loopdev.Attach(loopdev.Config{FD: fd, Name: "bench-plain", BlockSize: 4096}); err != nil {
+		return err
+	}
+	if r.pair, err = newPair(ctx, r.cfg.Program, r.dir, size); err != nil {
+		return err
+	}
+	r.ours, err = r.pair.a.device()
+	r.size = (size - size/512 - 1<<20) &^ (1<<20 - 1)
+	return err
+}
+
+// alternate measures each work on either device in turn.
+func (r *run) alternate(ctx context.Context, list []work) error {
+	for _, w := range list {
+		if !r.wanted(w.name) {
+			continue
+		}
+		row := &row{Name: w.name, Must: w.must, Goal: w.goal}
+		r.rows = append(r.rows, row)
+		for range r.cfg.Rounds {
+			if err := r.round(ctx, w, row); err != nil {
+				return err
+			}
+		}
+		r.say("%s", row.line())
+	}
+	return nil
+}
+
+func (r *run) round(ctx context.Context, w work, row *row) error {
+	plain, err := w.fio(ctx, r.plain.Path, r.cfg.Seconds, r.size)
+	if err != nil {
+		return err
+	}
+	pids := r.pair.pids()
+	if r.cfg.Hook != nil {
+		go r.cfg.Hook(w.name, pids)
+	}
+	before := processorTime(pids)
+	ours, err := w.fio(ctx, r.ours, r.cfg.Seconds, r.size)
+	if err != nil {
+		return fmt.Errorf("%w; the processes' logs: %s", err, r.pair.logs())
+	}
+	row.add(plain, ours, processorTime(pids)-before)
+	return nil
+}
+
+// alone measures what is done without the peer, and its return.
+func (r *run) alone(ctx context.Context) error {
+	degraded := slices.ContainsFunc(aloneWorks(), func(w work) bool { return r.wanted(w.name) })
+	if degraded {
+		if err := r.pair.degrade(ctx); err != nil {
+			return err
+		}
+		if err := r.alternate(ctx, aloneWorks()); err != nil {
+			return err
+		}
+		if err := r.pair.restore(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.wanted(resyncWork) {
+		return nil
+	}
+	return r.resync(ctx)
+}
+
+// close takes everything away.
+func (r *run) close() error {
+	if r.pair != nil {
+		r.pair.stop()
+	}
+	if r.plain != nil {
+		r.plain.Release()
+	}
+	if err := os.RemoveAll(r.dir); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// row is one line of the table.
+type row struct {
+	Name  string    `json:"name"`
+	Must  float64   `json:"must"`
+	Goal  float64   `json:"goal"`
+	Unit  string    `json:"unit,omitempty"` // of PerSecond; operations if empty
+	Plain []outcome `json:"plain"`
+	Ours  []outcome `json:"ours"`
+	CPU   []float64 `json:"cpu_us,omitempty"` // microseconds of both processes per operation
+	Ratio float64   `json:"ratio"`            // median of the rounds'
+}
+
+func (r *row) add(plain, ours outcome, cpu time.Duration) {
+	r.Plain, r.Ours = append(r.Plain, plain), append(r.Ours, ours)
+	if ours.Total > 0 {
+		r.CPU = append(r.CPU, float64(cpu.Microseconds())/ours.Total)
+	}
+	r.Ratio = median(r.ratios())
+}
+
+func (r *row) ratios() []float64 {
+	var list []float64
+	for i := range r.Ours {
+		list = append(list, r.Ours[i].PerSecond/r.Plain[i].PerSecond)
+	}
+	return list
+}
+
+func median(list []float64) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(list))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func perSecond(list []outcome) float64 {
+	var all []float64
+	for _, o := range list {
+		all = append(all, o.PerSecond)
+	}
+	return median(all)
+}
+
+const heading = "| work | plain /s | ours /s | ratio (of each round) | must | goal | CPU of both, µs each | mean, p99 µs |\n|---|---|---|---|---|---|---|---|"
+
+// line is the row as Markdown.
+func (r *row) line() string {
+	var each []string
+	for _, x := range r.ratios() {
+		each = append(each, strconv.FormatFloat(x, 'f', 2, 64))
+	}
+	cpu, latency := "", ""
+	if len(r.CPU) > 0 {
+		last := r.Ours[len(r.Ours)-1]
+		cpu, latency = fmt.Sprintf("%.0f", median(r.CPU)), fmt.Sprintf("%.0f, %.0f", last.Mean, last.P99)
+	}
+	return fmt.Sprintf("| %s | %.0f %s | %.0f %s | **%.2f** (%s) | %.2f | %.2f | %s | %s |", r.Name, perSecond(r.Plain), r.Unit,
+		perSecond(r.Ours), r.Unit, r.Ratio, strings.Join(each, " "), r.Must, r.Goal, cpu, latency)
+}
+
+// report prints the table, and writes the file asked for.
+func (r *run) report() error {
+	r.say("\n%s", heading)
+	for _, row := range r.rows {
+		r.say("%s", row.line())
+	}
+	memory := map[string][2]int64{}
+	for _, n := range r.pair.record.nodes {
+		now, peak, err := n.memory()
+		if err != nil {
+			return fmt.Errorf("memory of %s: %w", n.name, err)
+		}
+		memory[n.name] = [2]int64{now, peak}
+		r.say("%s: %d MiB resident, %d at most (allowed: 150)", n.name, now>>10, peak>>10)
+	}
+	if r.cfg.Report == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(map[string]any{"rows": r.rows, "memory_kib": memory}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the report: %w", err)
+	}
+	if err := os.WriteFile(r.cfg.Report, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
