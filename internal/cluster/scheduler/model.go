@@ -196,6 +196,7 @@ type resource struct {
 	exclusive          bool // discovered only on listed nodes
 	locations          []*location
 	thisWith, withThis []*colocation
+	tickets            []*ticketNeed
 	assigned           *node
 	provisional        bool
 	assigning          bool
@@ -409,6 +410,7 @@ type cluster struct {
 	byID      map[string]*resource
 	templates map[string]*cib.Element
 	tags      map[string][]string
+	tickets   map[string]ticketState
 	sets      map[string]*cib.Element // nvpair sets by id, for id-ref
 	forbid    map[forbidKey]string
 

@@ -205,6 +205,9 @@ func (c *cluster) sortPromotable(cl *resource) {
 			cl.weights = c.addPreferences(x.dependent, cl.weights, x.attribute, float64(x.score)/infinity, merge{true, true})
 		}
 	}
+	if c.promotionTicketMissing(cl) {
+		c.ban(cl, nil, "__stateful_without_ticket__")
+	}
 	weigh(false)
 	slices.SortStableFunc(cl.children, func(a, b *resource) int {
 		if d := cmp.Compare(b.sortIndex, a.sortIndex); d != 0 {

@@ -11,6 +11,7 @@ func Schedule(in Input) Output {
 	c.readNodes()
 	c.readResources()
 	c.readNodeStates()
+	c.readTickets()
 	c.readHistory()
 	status := c.state()
 
@@ -49,6 +50,8 @@ func (c *cluster) readConstraints() {
 			c.readColocation(e)
 		case "rsc_order":
 			c.readOrdering(e)
+		case "rsc_ticket":
+			c.readTicketConstraint(e)
 		}
 	}
 }
