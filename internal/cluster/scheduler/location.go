@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"regexp"
+	"slices"
 
 	"holdfast/internal/cluster/cib"
 )
@@ -72,7 +73,7 @@ func trimNot(pattern string) string {
 	return pattern
 }
 
-// named finds what a constraint may refer to: a resource, or a tag on several. A reference to the primitive in a clone means
+// named finds what a constraint may refer to: a resource, a tag on several, or the template they are made from. A reference to the primitive in a clone means
 // the clone.
 func (c *cluster) named(id string) []*resource {
 	if id == "" {
@@ -85,6 +86,32 @@ func (c *cluster) named(id string) []*resource {
 	for _, x := range c.tags[id] {
 		if r := c.constraintResource(x); r != nil {
 			out = append(out, r)
+		}
+	}
+	if c.templates[id] != nil {
+		out = append(out, c.templateUsers(id)...)
+	}
+	return out
+}
+
+// templateUsers are the resources made from a template, in the order of the configuration.
+func (c *cluster) templateUsers(id string) []*resource {
+	var out []*resource
+	for _, e := range primitivesBelow(c.doc.Root.Child("configuration").Child("resources")) {
+		if r := c.constraintResource(e.ID()); r != nil && e.Get("template") == id && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func primitivesBelow(e *cib.Element) []*cib.Element {
+	var out []*cib.Element
+	for _, k := range resourceElements(e) {
+		if k.Name == "primitive" {
+			out = append(out, k)
+		} else {
+			out = append(out, primitivesBelow(k)...)
 		}
 	}
 	return out

@@ -117,11 +117,11 @@ func (c *cluster) loseTicket(r *resource, need *ticketNeed) {
 			c.ban(r, nil, "__loss_of_ticket__")
 		}
 	case lossFreeze:
-		if need.role == RoleUnknown || need.role == r.role || r.role == RoleStarted {
+		if need.inRole(r) {
 			r.managed, r.blocked = false, true
 		}
 	case lossFence:
-		if need.role != RoleUnknown && need.role != r.role && !(need.role == RoleStarted && r.role > RoleStopped) {
+		if !need.inRole(r) {
 			return
 		}
 		c.ban(r, nil, "__loss_of_ticket__")
@@ -129,11 +129,12 @@ func (c *cluster) loseTicket(r *resource, need *ticketNeed) {
 			c.mustFence(n, "deadman ticket was lost")
 		}
 	default:
-		if need.role == RoleUnknown || need.role == RoleStarted || need.role == r.role {
-			c.ban(r, nil, "__loss_of_ticket__")
-		}
+		c.ban(r, nil, "__loss_of_ticket__")
 	}
 }
+
+// inRole tells whether a resource is in the role that needs the ticket.
+func (need *ticketNeed) inRole(r *resource) bool { return need.role == RoleUnknown || need.role == r.role }
 
 // promotionTicketMissing tells whether a ticket without which r may not be promoted is missing.
 func (c *cluster) promotionTicketMissing(r *resource) bool {
