@@ -8,6 +8,7 @@ import (
 
 // assignAll gives every resource its node, in the order of priority.
 func (c *cluster) assignAll() {
+	c.sortForPlacing()
 	for _, r := range c.resources {
 		c.assign(r, nil)
 	}
@@ -103,6 +104,11 @@ func (c *cluster) sortedNodes(w weights, active *node) []*node {
 		if d := cmp.Compare(rank(b), rank(a)); d != 0 {
 			return d
 		}
+		if c.conf.strategy == "balanced" {
+			if d := compareRoom(a, b); d != 0 {
+				return d
+			}
+		}
 		if d := cmp.Compare(a.assigned, b.assigned); d != 0 && c.conf.strategy != "minimal" {
 			return d
 		}
@@ -121,6 +127,9 @@ func (c *cluster) sortedNodes(w weights, active *node) []*node {
 
 // assignBest chooses the best node.
 func (c *cluster) assignBest(r *resource, prefer *node) {
+	if most := c.limitToRoom(r); prefer == nil {
+		prefer = most
+	}
 	list := c.sortedNodes(r.weights, r.curNode())
 	if len(list) == 0 {
 		c.settle(r, nil, false)
@@ -171,10 +180,7 @@ func (c *cluster) settle(r *resource, n *node, force bool) bool {
 			n = nil
 		}
 	}
-	if r.assigned != nil {
-		r.assigned.assigned--
-		r.assigned = nil
-	}
+	c.vacate(r)
 	r.provisional = false
 	if n == nil {
 		r.nextRole = RoleStopped
@@ -184,7 +190,17 @@ func (c *cluster) settle(r *resource, n *node, force bool) bool {
 	r.assigned = n
 	r.assignedScore, _ = r.weights.get(n)
 	n.assigned++
+	occupy(n, r, 1)
 	return true
+}
+
+// vacate takes a resource off its node, if it has one.
+func (c *cluster) vacate(r *resource) {
+	if r.assigned != nil {
+		r.assigned.assigned--
+		occupy(r.assigned, r, -1)
+		r.assigned = nil
+	}
 }
 
 // dropActions makes what was planned for a resource fit its being stopped.
@@ -203,10 +219,7 @@ func (c *cluster) dropActions(r *resource) {
 
 // unassign takes a decision back.
 func (c *cluster) unassign(r *resource) {
-	if r.assigned != nil {
-		r.assigned.assigned--
-		r.assigned = nil
-	}
+	c.vacate(r)
 	r.provisional = true
 }
 

@@ -98,6 +98,8 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 		return false
 	case l.flags == antiColocation && (in.optional || in.node != nil && a.node != nil && in.node != a.node):
 		return false
+	case l.flags == orderLoad && !loadMatters(a, in):
+		return false
 	case in.optional && !in.printAlways && !c.wanted(in):
 		return false
 	}

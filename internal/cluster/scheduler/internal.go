@@ -30,6 +30,7 @@ func (c *cluster) orderPrimitive(r *resource) {
 		c.orderTasks(r, "start", r, "promote", runnableLeft)
 	}
 	c.orderTasks(r, "delete", r, "monitor", sameNode|thenCancelsFirst)
+	c.orderByLoad(r)
 }
 
 // orderGroup: the members start in order and stop in reverse.

@@ -22,8 +22,12 @@ type node struct {
 	noProbe  bool // resource discovery is disabled on it
 	attrs    map[string]string
 	state    *cib.Element
-	assigned int // resources assigned to it in this decision
-	running  []*resource
+	xml      *cib.Element // its <node>, nil when only the status section knows it
+	room     amounts      // what it has left to offer
+	// loadStopped is the point at which what leaves the node has left; nil until asked for
+	loadStopped *action
+	assigned    int // resources assigned to it in this decision
+	running     []*resource
 }
 
 // usable tells whether resources may run on the node.
@@ -170,6 +174,7 @@ type resource struct {
 	interleave   bool
 	ordered      bool
 	critical     bool
+	takes        amounts // what it needs of its node
 	orphan       bool
 	requires     requirement
 	multi        multiActive

@@ -12,7 +12,9 @@ func (c *cluster) readNodes() {
 	for _, e := range c.doc.Root.Child("configuration").Child("nodes").ChildrenNamed("node") {
 		n := c.addNode(e.ID(), e.Get("uname"))
 		if n != nil {
+			n.xml = e
 			c.nvPairs(n.attrs, "instance_attributes", ruleContext{now: c.now, node: n}, e)
+			c.readNodeUtilization(n)
 		}
 	}
 	for _, s := range c.doc.Root.Child("status").ChildrenNamed("node_state") {

@@ -38,6 +38,8 @@ const (
 	impliesThenOnNode
 	// antiColocation: what must not be on the same node takes turns there.
 	antiColocation
+	// orderLoad: nothing comes to a node before what leaves it has gone.
+	orderLoad
 	// orderPreserve: keep the edge though the rest is ignored.
 	orderPreserve
 )

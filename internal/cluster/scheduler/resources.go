@@ -88,6 +88,7 @@ func (c *cluster) newResource(e *cib.Element, parent *resource, suffix string) *
 	c.readMeta(r)
 	c.readAgent(r)
 	c.readFlags(r)
+	c.readUtilization(r)
 	r.nextRole = c.targetRole(r)
 	c.initialWeights(r)
 	c.byID[r.id] = r

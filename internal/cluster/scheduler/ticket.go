@@ -134,7 +134,9 @@ func (c *cluster) loseTicket(r *resource, need *ticketNeed) {
 }
 
 // inRole tells whether a resource is in the role that needs the ticket.
-func (need *ticketNeed) inRole(r *resource) bool { return need.role == RoleUnknown || need.role == r.role }
+func (need *ticketNeed) inRole(r *resource) bool {
+	return need.role == RoleUnknown || need.role == r.role
+}
 
 // promotionTicketMissing tells whether a ticket without which r may not be promoted is missing.
 func (c *cluster) promotionTicketMissing(r *resource) bool {
