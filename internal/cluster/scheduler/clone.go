@@ -258,8 +258,8 @@ func compareInstanceIDs(a, b *resource) int {
 // A node they object to is dealt with first.
 func (c *cluster) compareColocatedNodes(cl, a, b *resource, nodeA, nodeB *node) int {
 	x, y := c.colocatedScore(cl, a, nodeA), c.colocatedScore(cl, b, nodeB)
-	if x < y && x < 0 {
-		return -1
+	if min(x, y) < 0 {
+		return cmp.Compare(x, y)
 	}
 	return cmp.Compare(y, x)
 }
