@@ -37,6 +37,9 @@ const (
 	DialTimeout = 2 * time.Second
 	// HandshakeTimeout bounds TLS, hello, initial packets, features and authentication of a new connection.
 	HandshakeTimeout = 5 * time.Second
+	// ForeignPatience is added to HandshakeTimeout for a peer outside a cluster, beside its ping-timeout: the kernel module
+	// lets its pair of sockets rest for that long before it speaks.
+	ForeignPatience = 10 * time.Second
 	// PairTimeout bounds the wait for the second connection of a pair after the first.
 	PairTimeout = 5 * time.Second
 	// PingInterval and PingTimeout are DRBD's ping-int and ping-timeout defaults.

@@ -289,7 +289,7 @@ func (m *Machine) Tick(e Env) {
 	m.begin(e)
 	m.checkAbsence()
 	m.checkDrained()
-	if m.linkUp && (m.conn == wire.WFReportParams || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID) && e.Now-m.linkAt > m.set.Handshake {
+	if m.linkUp && (m.conn == wire.WFReportParams || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID) && e.Now-m.linkAt > m.handshakeLimit() {
 		m.linkAt = e.Now
 		m.emit(Effect{Do: CloseLink, Text: fmt.Sprintf("the peer did not get beyond %s in time", m.conn)})
 	}
@@ -307,6 +307,14 @@ func (m *Machine) Tick(e Env) {
 		m.answer(p.id, m.refusalFor(wire.FailedByPeer, "the peer did not answer in time"))
 	}
 	m.pending = request{}
+}
+
+// handshakeLimit bounds the steps from a new connection to Connected or a resync. A foreign peer may be slow.
+func (m *Machine) handshakeLimit() time.Duration {
+	if m.view.Bound {
+		return m.set.Handshake
+	}
+	return m.set.Handshake + block.ForeignPatience
 }
 
 // PeerChange: the peer asks whether it may change its state.

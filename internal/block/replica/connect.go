@@ -54,6 +54,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// handshake bounds the agreement on a new pair of connections.
+func (c Config) handshake() time.Duration {
+	if c.Bound {
+		return block.HandshakeTimeout
+	}
+	return block.HandshakeTimeout + block.ForeignPatience + c.PingTimeout
+}
+
 // hello opens each connection of a bound peer, both ways.
 type hello struct {
 	Version  int    `json:"version"`

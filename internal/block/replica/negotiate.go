@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"time"
 
-	"holdfast/internal/block"
 	"holdfast/internal/block/wire"
 )
 
@@ -23,7 +22,7 @@ const offered = wire.FeatureTrim | wire.FeatureThinResync | wire.FeatureWriteSam
 
 // negotiate agrees on the protocol version and the features, then authenticates.
 func (l *Link) negotiate() error {
-	deadline := time.Now().Add(block.HandshakeTimeout)
+	deadline := time.Now().Add(l.cfg.handshake())
 	l.data.conn.SetDeadline(deadline)
 	defer l.data.conn.SetDeadline(time.Time{})
 	ours := wire.Features{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Flags: offered}

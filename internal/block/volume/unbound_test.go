@@ -37,6 +37,7 @@ func TestTutorialFlow(t *testing.T) {
 	if err := p.a.wait(p.a.submit(kernel.Read, 0, make([]byte, 4096), 4096)); err == nil {
 		t.Error("a Secondary served a read")
 	}
+	p.b.until("peer Secondary", func(s *api.VolumeStatus) bool { return s.PeerRole == "Secondary" })
 	p.b.ok(api.VolumeDo{Verb: api.VolumePrimary})
 	p.a.until("peer Primary", func(s *api.VolumeStatus) bool { return s.PeerRole == "Primary" })
 	p.b.write(4096, fill(2, 8192))

@@ -1,0 +1,7 @@
+// Package interop holds the tests of holdfast against the real DRBD 8.4 kernel module: a volume of this process replicates with
+// a small virtual machine that runs Debian's kernel (software emulation, no KVM needed). The kit that boots the machine lies
+// beside the repository, in ../shared/drbdvm; without it, without QEMU or without root the tests skip and say what is
+// missing. `make interop` runs them.
+//
+//	test, volume nodeB (10.77.0.254:7788)  --tap, bridge, own namespace--  nodeA (10.77.0.1:7788): drbd.ko, /dev/vdb
+package interop

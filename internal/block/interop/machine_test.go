@@ -1,0 +1,206 @@
+package interop
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	machineName = "nodeA"
+	diskSize    = 48 << 20
+	// patience bounds every wait for a state: the machine is emulated and this host may be busy.
+	patience = 30 * time.Second
+	// pollEvery is the pause between two looks at a state of the machine.
+	pollEvery = 100 * time.Millisecond
+)
+
+// machine is the virtual machine with the kernel's DRBD, shared by all tests of a run.
+type machine struct {
+	state string
+	mu    sync.Mutex
+	conn  net.Conn
+	in    *bufio.Reader
+	calls int
+}
+
+// theMachine is started by the first test that needs it.
+var theMachine *machine //nolint:gochecknoglobals // one machine a run
+
+func stateDir() string { return os.Getenv(insideEnv) }
+
+func (v *machine) file(name string) string {
+	return filepath.Join(v.state, "run", machineName, name)
+}
+
+// need gives the running machine with nothing configured, or skips the test.
+func need(t *testing.T) *machine {
+	t.Helper()
+	if why := missing(); why != "" {
+		t.Skip(why)
+	}
+	if theMachine == nil {
+		v := &machine{state: stateDir()}
+		v.boot(t)
+		theMachine = v
+		return v
+	}
+	theMachine.run(t, "drbdadm down r0 >/dev/null 2>&1; drbdsetup down r0 >/dev/null 2>&1; true")
+	return theMachine
+}
+
+func stopMachine() {
+	if theMachine != nil {
+		theMachine.conn.Close()
+		kitCommand(theMachine.state, "vm.sh", "stop", machineName).Run()
+	}
+}
+
+// boot starts the machine and its control channel.
+func (v *machine) boot(t *testing.T) {
+	t.Helper()
+	begun := time.Now()
+	c := kitCommand(v.state, "vm.sh", "start", machineName, "10.77.0.1/24", "52:54:00:77:00:01", "tapA")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("start the machine: %v: %s", err, out)
+	}
+	if out, err := kitCommand(v.state, "vm.sh", "wait", machineName).CombinedOutput(); err != nil {
+		log, _ := os.ReadFile(v.file("console.log"))
+		t.Fatalf("the machine does not boot: %v: %s\n%s", err, out, log)
+	}
+	conn, err := net.Dial("unix", v.file("ctl.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.conn, v.in = conn, bufio.NewReaderSize(conn, 1<<20)
+	t.Logf("booted in %v: %s", time.Since(begun).Round(time.Second), v.run(t, "cat /proc/drbd"))
+}
+
+// crash is a power cut of the machine; the disk keeps what it was given. It boots again.
+func (v *machine) crash(t *testing.T) {
+	t.Helper()
+	v.conn.Close()
+	text, err := os.ReadFile(v.file("pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil || zombie(pid) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the machine does not die")
+		}
+	}
+}
+
+func zombie(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(text), ") Z ")
+}
+
+// try runs a script in the machine and gives its output and exit status.
+func (v *machine) try(t *testing.T, script string) (string, int) {
+	t.Helper()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.calls++
+	id := fmt.Sprintf("call%d", v.calls)
+	v.conn.SetDeadline(time.Now().Add(3 * patience))
+	if _, err := fmt.Fprintf(v.conn, "%s %s\n", id, base64.StdEncoding.EncodeToString([]byte(script+"\n"))); err != nil {
+		t.Fatalf("machine: %s: %v", script, err)
+	}
+	var body strings.Builder
+	for begun := false; ; {
+		line, err := v.in.ReadString('\n')
+		if err != nil {
+			t.Fatalf("machine: %s: %v", script, err)
+		}
+		line = strings.TrimSpace(line)
+		switch code, ended := strings.CutPrefix(line, "END "+id+" "); {
+		case ended:
+			out, err := base64.StdEncoding.DecodeString(body.String())
+			if err != nil {
+				t.Fatalf("machine: %s: %v", script, err)
+			}
+			n, err := strconv.Atoi(code)
+			if err != nil {
+				t.Fatalf("machine: %s: status %q", script, code)
+			}
+			return string(out), n
+		case line == "BEGIN "+id:
+			begun = true
+		case begun:
+			body.WriteString(line)
+		}
+	}
+}
+
+// run is try for a script that must succeed.
+func (v *machine) run(t *testing.T, script string) string {
+	t.Helper()
+	out, code := v.try(t, script)
+	if code != 0 {
+		t.Fatalf("machine: %s: exit status %d: %s", script, code, out)
+	}
+	return out
+}
+
+// await polls until a script's output holds every word.
+func (v *machine) await(t *testing.T, script string, words ...string) string {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		out, _ := v.try(t, script)
+		found := true
+		for _, w := range words {
+			found = found && strings.Contains(out, w)
+		}
+		if found {
+			return out
+		}
+		if time.Now().After(deadline) {
+			log, _ := v.try(t, "dmesg | grep -i drbd | tail -n 40")
+			t.Fatalf("machine: waited for %q, have:\n%s\n%s", words, out, log)
+		}
+	}
+}
+
+// states waits for words of the machine's /proc/drbd.
+func (v *machine) states(t *testing.T, words ...string) string {
+	t.Helper()
+	return v.await(t, "cat /proc/drbd", words...)
+}
+
+// configure gives the machine a configuration and fresh metadata on a blank disk.
+func (v *machine) configure(t *testing.T, text string) {
+	t.Helper()
+	v.rewrite(t, text)
+	v.run(t, "yes yes | drbdadm create-md --force r0 2>&1")
+}
+
+func (v *machine) rewrite(t *testing.T, text string) {
+	t.Helper()
+	v.run(t, "cat > /etc/drbd.conf <<'EOF'\nglobal { usage-count no; }\n"+text+"\nEOF\n")
+}
+
+// disk is the machine's backing disk as this host sees it.
+func (v *machine) disk() string { return v.file("vdb.img") }

@@ -1,0 +1,145 @@
+package interop
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// What the kit is told: our own namespace and state, so that a developer's machines are left alone.
+const (
+	namespace = "hfinterop"
+	insideEnv = "HOLDFAST_INTEROP_INSIDE" // the state directory, in the process within the namespace
+	wantedEnv = "HOLDFAST_INTEROP"        // set by `make interop`; `full` for the long versions
+)
+
+// TestMain runs the tests again in a process inside a network namespace with a bridge and a tap for the machine.
+func TestMain(m *testing.M) {
+	if missing() != "" || os.Getenv(insideEnv) != "" {
+		code := m.Run()
+		stopMachine()
+		os.Exit(code)
+	}
+	code, err := outside()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// missing says why the tests cannot run here; empty if they can.
+func missing() string {
+	if os.Getenv(wantedEnv) == "" {
+		return wantedEnv + " is not set: run `make interop`"
+	}
+	if os.Getuid() != 0 {
+		return "not root: a network namespace and taps are needed"
+	}
+	if kit() == "" {
+		return "../shared/drbdvm is not here"
+	}
+	for _, name := range []string{"qemu-system-x86_64", "cpio", "ip", "bash"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return name + " is not installed: scripts/setup-interop does it"
+		}
+	}
+	for _, file := range []string{"vmlinux", "initrd"} {
+		if _, err := os.Stat(filepath.Join(images(), file)); err != nil {
+			return "the virtual machine is not built: scripts/setup-interop does it"
+		}
+	}
+	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+		return "no taps can be made: " + err.Error()
+	} else {
+		f.Close()
+	}
+	return ""
+}
+
+// kit finds the directory of the kit beside the repository.
+func kit() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	for dir != "/" {
+		p := filepath.Join(dir, "shared/drbdvm")
+		if _, err := os.Stat(filepath.Join(p, "vm.sh")); err == nil {
+			return p
+		}
+		dir = filepath.Dir(dir)
+	}
+	return ""
+}
+
+// images is where the kit's own builder leaves kernel and initrd.
+func images() string {
+	state := os.Getenv("DRBDVM_STATE")
+	if state == "" {
+		state = "/var/cache/drbdvm"
+	}
+	return filepath.Join(state, "out/bookworm")
+}
+
+// outside makes the namespace and the state directory, runs this binary inside, and takes everything down.
+func outside() (int, error) {
+	state, err := os.MkdirTemp("", "holdfast-interop-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(state)
+	if err := prepare(state); err != nil {
+		return 0, err
+	}
+	exec.Command("ip", "netns", "del", namespace).Run() // of a run that was killed
+	defer exec.Command("ip", "netns", "del", namespace).Run()
+	if out, err := kitCommand(state, "run2.sh", "net").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("namespace: %w: %s", err, out)
+	}
+	defer kitCommand(state, "vm.sh", "stop", machineName).Run()
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	c := exec.Command("ip", append([]string{"netns", "exec", namespace, self}, os.Args[1:]...)...)
+	c.Env = append(os.Environ(), insideEnv+"="+state)
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	if err := c.Run(); err != nil && c.ProcessState == nil {
+		return 0, err
+	}
+	return c.ProcessState.ExitCode(), nil
+}
+
+// prepare makes the machine's initrd: the kit's with hammer appended.
+func prepare(state string) error {
+	out, root := filepath.Join(state, "out/bookworm"), filepath.Join(state, "overlay")
+	for _, dir := range []string{out, filepath.Join(root, "bin"), filepath.Join(state, "run")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(root, "bin/hammer"), "./hammer")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build hammer: %w: %s", err, text)
+	}
+	if err := os.Symlink(filepath.Join(images(), "vmlinux"), filepath.Join(out, "vmlinux")); err != nil {
+		return err
+	}
+	pack := exec.Command("bash", "-c", `cd "$1" && { cat "$2"; find . | cpio -o -H newc -R 0:0 --quiet; } > "$3"`, "pack", root,
+		filepath.Join(images(), "initrd"), filepath.Join(out, "initrd"))
+	if text, err := pack.CombinedOutput(); err != nil {
+		return fmt.Errorf("pack the initrd: %w: %s", err, text)
+	}
+	return nil
+}
+
+// kitCommand is one of the kit's scripts with our settings.
+func kitCommand(state, script string, args ...string) *exec.Cmd {
+	c := exec.Command("bash", append([]string{filepath.Join(kit(), script)}, args...)...)
+	c.Env = append(os.Environ(), "NS="+namespace, "DRBDVM_STATE="+state, "RUN="+filepath.Join(state, "run"), fmt.Sprintf("DISK_MB=%d", diskSize>>20))
+	return c
+}

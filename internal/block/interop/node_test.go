@@ -1,0 +1,324 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/backing"
+	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/metadata"
+	"holdfast/internal/block/resfile"
+	"holdfast/internal/block/volume"
+	"holdfast/internal/clock"
+	"holdfast/internal/paths"
+)
+
+// node is holdfast's side: a volume in this process, its disk a file, this test its daemon and its kernel.
+type node struct {
+	t      *testing.T
+	root   paths.Root
+	path   string // of the disk
+	text   string // configuration
+	cancel context.CancelFunc
+	ended  chan error
+
+	mu      sync.Mutex
+	changed chan struct{}
+	target  kernel.Target
+	conn    net.Conn
+	status  *api.VolumeStatus
+	replies map[uint64]chan api.VolumeReply
+	nextID  uint64
+}
+
+// config is the resource's file for both sides. net and disk are more options of their sections.
+func config(dir, protocol, net, disk string) string {
+	return fmt.Sprintf(`resource r0 {
+  protocol %s;
+  net { ping-timeout 50; socket-check-timeout 3; timeout 200; connect-int 1; %s }
+  disk { resync-rate 100M; c-plan-ahead 0; %s }
+  on nodeA { device /dev/drbd1; disk /dev/vdb; address 10.77.0.1:7788; meta-disk internal; }
+  on nodeB { device /dev/drbd1; disk %s; address 10.77.0.254:7788; meta-disk internal; }
+}`, protocol, net, disk, filepath.Join(dir, "disk"))
+}
+
+// newNode makes a volume on a blank disk with fresh metadata.
+func newNode(t *testing.T, dir, text string) *node {
+	t.Helper()
+	n := &node{t: t, root: paths.Root(dir), path: filepath.Join(dir, "disk"), text: text}
+	f, err := os.Create(n.path)
+	must(t, err)
+	must(t, f.Truncate(diskSize))
+	must(t, f.Close())
+	n.format()
+	return n
+}
+
+// format does what create-md does.
+func (n *node) format() {
+	n.t.Helper()
+	d, err := backing.Open(n.path)
+	must(n.t, err)
+	defer d.Close()
+	l, err := metadata.NewLayout(metadata.Internal, d.Size(), 0, metadata.DefaultStripes())
+	must(n.t, err)
+	block := backing.Buffer(metadata.BlockSize)
+	metadata.NewSuperblock(l, uint64(time.Now().UnixNano())).Encode(block)
+	must(n.t, d.WriteAt(block, l.Superblock))
+	metadata.EncodeALInitial(block)
+	for off := l.AL; off < l.AL+l.ALSize; off += metadata.BlockSize {
+		must(n.t, d.WriteAt(block, off))
+	}
+	must(n.t, d.WriteAt(backing.Buffer(int(l.BitmapSize)), l.Bitmap))
+	must(n.t, d.Flush())
+}
+
+// start runs the volume's process and gives it the view of a host without a cluster.
+func (n *node) start() {
+	n.t.Helper()
+	cfg, err := resfile.Parse("r0.res", []byte(n.text), nil)
+	must(n.t, err)
+	res, ok := cfg.Resource("r0")
+	if !ok {
+		n.t.Fatal("no resource r0")
+	}
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("VOLUME_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel, n.ended = cancel, make(chan error, 1)
+	n.changed, n.replies, n.status = make(chan struct{}), map[uint64]chan api.VolumeReply{}, nil
+	ended := n.ended
+	vc := volume.Config{Root: n.root, Resource: res, Node: "nodeB", Clock: clock.System{}, Log: log,
+		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
+	go func() { ended <- volume.Run(ctx, vc) }()
+	n.t.Cleanup(n.kill)
+	n.connect()
+	n.send(api.VolumeMessage{View: &api.VolumeView{Node: "nodeB"}})
+}
+
+func (n *node) up() {
+	n.t.Helper()
+	n.start()
+	n.ok(api.VolumeDo{Verb: api.VolumeUp})
+}
+
+func (n *node) connect() {
+	n.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		c, err := net.Dial("unix", n.root.VolumeSocket("r0"))
+		if err == nil {
+			n.conn = c
+			break
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatal(err)
+		}
+	}
+	must(n.t, api.WriteFrame(n.conn, api.VolumeMessage{Hello: &api.VolumeHello{Version: api.VolumeProtocol, Resource: "r0"}}))
+	go n.listen(n.conn)
+}
+
+func (n *node) listen(conn net.Conn) {
+	for {
+		var m api.VolumeMessage
+		if api.ReadFrame(conn, &m) != nil {
+			return
+		}
+		n.set(func() {
+			switch {
+			case m.Status != nil:
+				n.status = m.Status
+			case m.Reply != nil:
+				if ch := n.replies[m.ID]; ch != nil {
+					ch <- *m.Reply
+				}
+			}
+		})
+	}
+}
+
+func (n *node) set(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// kill ends the process as SIGKILL would, as far as disk and peer see it.
+func (n *node) kill() {
+	if n.cancel == nil {
+		return
+	}
+	n.cancel()
+	n.conn.Close()
+	select {
+	case <-n.ended:
+	case <-time.After(patience):
+		n.t.Error("the volume process does not end")
+	}
+	n.cancel = nil
+}
+
+// crash is kill with the notes of a running host lost, as in a power cut.
+func (n *node) crash() {
+	n.kill()
+	os.RemoveAll(n.root.Run())
+}
+
+func (n *node) send(m api.VolumeMessage) {
+	n.t.Helper()
+	must(n.t, api.WriteFrame(n.conn, m))
+}
+
+func (n *node) do(d api.VolumeDo) api.VolumeReply {
+	n.t.Helper()
+	ch := make(chan api.VolumeReply, 1)
+	var id uint64
+	n.set(func() {
+		n.nextID++
+		id = n.nextID
+		n.replies[id] = ch
+	})
+	n.send(api.VolumeMessage{ID: id, Do: &d})
+	select {
+	case r := <-ch:
+		return r
+	case <-time.After(patience):
+		n.t.Fatalf("no answer to %s; status %+v", d.Verb, n.last())
+	}
+	panic("unreachable")
+}
+
+func (n *node) ok(d api.VolumeDo) {
+	n.t.Helper()
+	if r := n.do(d); r.Code != 0 {
+		n.t.Fatalf("%s: code %d: %s", d.Verb, r.Code, r.Error)
+	}
+}
+
+func (n *node) last() *api.VolumeStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status
+}
+
+// until waits for a status that satisfies f.
+func (n *node) until(what string, f func(*api.VolumeStatus) bool) *api.VolumeStatus {
+	n.t.Helper()
+	deadline := time.After(patience)
+	for {
+		n.mu.Lock()
+		st, ch := n.status, n.changed
+		n.mu.Unlock()
+		if st != nil && f(st) {
+			return st
+		}
+		select {
+		case <-ch:
+		case <-deadline:
+			n.t.Fatalf("waited for %s; status is %+v\n%s", what, st, theMachine.run(n.t, "cat /proc/drbd; dmesg | grep -i drbd | tail -n 30"))
+		}
+	}
+}
+
+func (n *node) state(conn, disk, peerDisk string) *api.VolumeStatus {
+	n.t.Helper()
+	return n.until(conn+" "+disk+"/"+peerDisk, func(s *api.VolumeStatus) bool {
+		return s.Conn == conn && s.Disk == disk && s.PeerDisk == peerDisk
+	})
+}
+
+// ioRequest is one request of the test as the kernel.
+type ioRequest struct {
+	kernel.Request
+	err  error
+	done chan struct{}
+}
+
+func (r *ioRequest) Complete(_ *kernel.Request, err error) {
+	r.err = err
+	close(r.done)
+}
+
+func (n *node) submit(op kernel.Op, off int64, data []byte, length int64) *ioRequest {
+	n.mu.Lock()
+	target := n.target
+	n.mu.Unlock()
+	r := &ioRequest{done: make(chan struct{})}
+	r.Request = kernel.Request{Op: op, Offset: off, Length: length, Data: data, Owner: r}
+	target.Submit(&r.Request)
+	return r
+}
+
+func (n *node) wait(r *ioRequest) error {
+	n.t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(patience):
+		n.t.Fatalf("request at %d not answered; status %+v", r.Offset, n.last())
+	}
+	return nil
+}
+
+func (n *node) write(off int64, data []byte) {
+	n.t.Helper()
+	must(n.t, n.wait(n.submit(kernel.Write, off, data, int64(len(data)))))
+}
+
+func (n *node) flush() {
+	n.t.Helper()
+	must(n.t, n.wait(n.submit(kernel.Flush, 0, nil, 0)))
+}
+
+func (n *node) size() int64 { return n.last().SizeBytes }
+
+// identical compares the data areas of both disks.
+func (n *node) identical(v *machine) {
+	n.t.Helper()
+	x, err := os.ReadFile(n.path)
+	must(n.t, err)
+	y, err := os.ReadFile(v.disk())
+	must(n.t, err)
+	size := n.size()
+	if size == 0 || size > int64(len(x)) || size > int64(len(y)) {
+		n.t.Fatalf("the device has %d bytes, the disks %d and %d", size, len(x), len(y))
+	}
+	if bytes.Equal(x[:size], y[:size]) {
+		return
+	}
+	for i := range size {
+		if x[i] != y[i] {
+			n.t.Fatalf("the replicas differ, first at byte %d (block %d): %x here, %x in the machine", i, i/4096, x[i], y[i])
+		}
+	}
+}
+
+// fillDisk puts random data on a disk before anything is attached to it.
+func fillDisk(t *testing.T, path string, seed int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt(noise(seed, 8<<20), 1<<20)
+	must(t, err)
+	must(t, f.Close())
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
