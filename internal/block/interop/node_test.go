@@ -306,6 +306,8 @@ func (n *node) identical(v *machine) {
 	}
 }
 
+func aligned(n int) []byte { return backing.Buffer(n) }
+
 // fillDisk puts random data on a disk before anything is attached to it.
 func fillDisk(t *testing.T, path string, seed int64) {
 	t.Helper()

@@ -1,8 +1,10 @@
 package interop
 
 import (
+	"fmt"
 	"math/rand"
 	"testing"
+	"time"
 
 	"holdfast/internal/api"
 )
@@ -33,20 +35,90 @@ func bringUp(t *testing.T, v *machine, n *node) {
 	v.states(t, "cs:Connected ro:Secondary/Secondary ds:Inconsistent/Inconsistent C r-----")
 }
 
+// inSync brings both up with equal disks, holdfast Primary or the kernel.
+func inSync(t *testing.T, v *machine, n *node, holdfast bool) {
+	t.Helper()
+	bringUp(t, v, n)
+	if holdfast {
+		n.ok(api.VolumeDo{Verb: api.VolumePrimary, Force: true})
+	} else {
+		v.run(t, "drbdadm primary --force r0 2>&1")
+	}
+	equal(t, v, n)
+}
+
+// equal waits until both say that both disks are UpToDate, and compares them.
+func equal(t *testing.T, v *machine, n *node) {
+	t.Helper()
+	n.state("Connected", "UpToDate", "UpToDate")
+	v.states(t, "cs:Connected", "ds:UpToDate/UpToDate", " ap:0 ", " oos:0\n")
+	n.identical(v)
+}
+
 func TestInitialSyncFromHoldfast(t *testing.T) {
 	v, n := couple(t, "C", "", "")
-	bringUp(t, v, n)
-	n.ok(api.VolumeDo{Verb: api.VolumePrimary, Force: true})
-	n.state("Connected", "UpToDate", "UpToDate")
-	v.states(t, "cs:Connected ro:Secondary/Primary ds:UpToDate/UpToDate")
-	n.identical(v)
+	inSync(t, v, n, true)
+	writes(t, v, n, true, "")
+	equal(t, v, n)
+	roleChange(t, v, n)
+	reconnect(t, v, n)
 }
 
 func TestInitialSyncFromKernel(t *testing.T) {
 	v, n := couple(t, "C", "", "")
-	bringUp(t, v, n)
-	v.run(t, "drbdadm primary --force r0 2>&1")
+	inSync(t, v, n, false)
+	writes(t, v, n, false, "")
+	equal(t, v, n)
+}
+
+// writes lets an application write on the Primary for a while, data of all sizes with flushes.
+func writes(t *testing.T, v *machine, n *node, holdfast bool, more string) {
+	t.Helper()
+	if holdfast {
+		n.hammer(writing(), more != "")
+		return
+	}
+	t.Log(v.run(t, fmt.Sprintf("hammer /dev/drbd1 %d %d %s", int(writing().Seconds()), time.Now().UnixNano()%1e6, more)))
+}
+
+// roleChange: holdfast is Primary; both change roles, and back.
+func roleChange(t *testing.T, v *machine, n *node) {
+	t.Helper()
+	if out, code := v.try(t, "drbdadm primary r0 2>&1"); code != 11 {
+		t.Fatalf("a second Primary: status %d: %s", code, out)
+	}
+	n.ok(api.VolumeDo{Verb: api.VolumeSecondary})
+	v.run(t, "drbdadm primary r0 2>&1")
+	n.until("the kernel being Primary", func(s *api.VolumeStatus) bool { return s.PeerRole == "Primary" })
+	if r := n.do(api.VolumeDo{Verb: api.VolumePrimary}); r.Code != 11 {
+		t.Fatalf("a second Primary: %+v", r)
+	}
+	writes(t, v, n, false, "discard")
+	equal(t, v, n)
+	v.run(t, "drbdadm secondary r0 2>&1")
+	n.until("the kernel being Secondary", func(s *api.VolumeStatus) bool { return s.PeerRole == "Secondary" })
+	n.ok(api.VolumeDo{Verb: api.VolumePrimary})
+	writes(t, v, n, true, "discard")
+	equal(t, v, n)
+}
+
+// reconnect: holdfast is Primary; each side leaves in turn while the Primary writes, which the bitmap repairs.
+func reconnect(t *testing.T, v *machine, n *node) {
+	t.Helper()
+	v.run(t, "drbdadm disconnect r0 2>&1")
+	n.state("WFConnection", "UpToDate", "DUnknown")
+	writes(t, v, n, true, "")
+	moved := n.last().ResyncedBytes
+	v.run(t, "drbdadm connect r0 2>&1")
+	n.until("the resync", func(s *api.VolumeStatus) bool { return s.ResyncedBytes > moved })
+	equal(t, v, n)
+	n.ok(api.VolumeDo{Verb: api.VolumeSecondary})
+	v.run(t, "drbdadm primary r0 2>&1")
+	n.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	n.state("StandAlone", "UpToDate", "DUnknown")
+	v.states(t, "cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown")
+	writes(t, v, n, false, "")
+	n.ok(api.VolumeDo{Verb: api.VolumeConnect})
 	n.state("Connected", "UpToDate", "UpToDate")
-	v.states(t, "cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate")
-	n.identical(v)
+	equal(t, v, n)
 }
