@@ -50,7 +50,7 @@ var rooms = []room{
 
 	{"block", core}, {"block/generation", core}, {"block/metadata", core}, {"block/peer", core}, {"block/resfile", core},
 	{"block/resync", core}, {"block/wire", core}, {"block/writepath", core},
-	{"block/backing", shell}, {"block/kernel/fuseloop", shell}, {"block/replica", shell}, {"block/resload", shell},
+	{"block/backing", shell}, {"block/kernel/fuseloop", shell}, {"block/metastore", shell}, {"block/replica", shell}, {"block/resload", shell},
 	{"block/volume", shell},
 
 	{"balancer", shell}, {"balancer/checker", shell}, {"balancer/nft", shell}, {"balancer/pool", core},
@@ -58,7 +58,7 @@ var rooms = []room{
 
 	{"guard", shell}, {"guard/deadline", core},
 
-	{"lab", shell}, {"sim", double}, {"tidy", double}, {"block/interop", double},
+	{"lab", shell}, {"sim", double}, {"tidy", double}, {"block/interop", double}, {"disk/crashdisk", double},
 
 	{"daemon", wiring}, {"cli", wiring}, {"web", wiring},
 }
