@@ -342,7 +342,7 @@ func identicalReplicas(t *testing.T) {
 	}()
 	s.awaitWhole(ctx, t)
 	s.verify(ctx, t)
-	s.watch.stop()
+	s.watch.Stop()
 	s.rows.Stop()
 	v, err := demo.Volume(ctx, s.lab.Host(tutorial.DB1), tutorial.Volume)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"holdfast/internal/lab/demo"
 	"holdfast/internal/lab/rows"
 	"holdfast/internal/lab/tutorial"
+	"holdfast/internal/lab/watch"
 )
 
 // Bounds of waits; each is for a state.
@@ -30,7 +31,7 @@ const (
 type stage struct {
 	lab   *lab.Lab
 	rows  *rows.Client
-	watch *watch
+	watch *watch.Watch
 }
 
 // shared is the stage of all tests of this run, nil before the first and after one that failed.
@@ -40,6 +41,13 @@ var shared struct {
 }
 
 const labName = "hist"
+
+const (
+	// lookEvery is the pause between two looks at a state that is waited for.
+	lookEvery = 50 * time.Millisecond
+	// askLimit bounds a question to a daemon.
+	askLimit = 2 * time.Second
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -58,7 +66,7 @@ func strike() error {
 		return nil
 	}
 	if s.watch != nil {
-		s.watch.stop()
+		s.watch.Stop()
 	}
 	if s.rows != nil {
 		s.rows.Stop()
@@ -154,7 +162,7 @@ func (s *stage) judge(ctx context.Context, t *testing.T) {
 	}
 	client.Start()
 	s.rows = client
-	if s.watch, err = newWatch(ctx, s.lab); err != nil {
+	if s.watch, err = watch.New(ctx, s.lab); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -250,7 +258,7 @@ func (s *stage) verify(ctx context.Context, t *testing.T) {
 	if len(missing) > 0 {
 		t.Errorf("%d acknowledged rows are lost, the first is %d", len(missing), missing[0])
 	}
-	if err := s.watch.verdict(ctx); err != nil {
+	if err := s.watch.Verdict(ctx); err != nil {
 		t.Error(err)
 	}
 }

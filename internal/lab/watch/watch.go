@@ -1,4 +1,7 @@
-package histories
+// Package watch looks at both database hosts of a lab from inside, all the time: it inserts into whatever database accepts
+// it there and asks the volume for its role. Afterwards it says which acknowledged inserts are lost, and whether two hosts
+// have served at the same time.
+package watch
 
 import (
 	"context"
@@ -41,9 +44,9 @@ type tenure struct {
 	from, to   time.Time
 }
 
-// watch looks at both database hosts from inside, all the time: it inserts into whatever database accepts it there, not
+// Watch looks at both database hosts from inside, all the time: it inserts into whatever database accepts it there, not
 // through the balancer, and asks the volume for its role.
-type watch struct {
+type Watch struct {
 	lab    *lab.Lab
 	cancel context.CancelFunc
 	all    sync.WaitGroup
@@ -53,17 +56,18 @@ type watch struct {
 	acked   []string
 }
 
-const watchTable = "holdfast_watch"
+// Table is the watcher's table in the tutorial's database.
+const Table = "holdfast_watch"
 
-// newWatch makes the watcher's table and starts looking.
-func newWatch(ctx context.Context, l *lab.Lab) (*watch, error) {
-	w := &watch{lab: l}
+// New makes the watcher's table through the balancer and starts looking.
+func New(ctx context.Context, l *lab.Lab) (*Watch, error) {
+	w := &Watch{lab: l}
 	db, err := w.open(l.Host(tutorial.Client), tutorial.DatabaseAddr)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	for _, q := range []string{"DROP TABLE IF EXISTS " + watchTable, "CREATE TABLE " + watchTable + " (id VARCHAR(64) PRIMARY KEY) ENGINE=InnoDB"} {
+	for _, q := range []string{"DROP TABLE IF EXISTS " + Table, "CREATE TABLE " + Table + " (id VARCHAR(64) PRIMARY KEY) ENGINE=InnoDB"} {
 		if _, err := db.ExecContext(ctx, q); err != nil {
 			return nil, fmt.Errorf("prepare the watcher's table: %w", err)
 		}
@@ -78,13 +82,14 @@ func newWatch(ctx context.Context, l *lab.Lab) (*watch, error) {
 	return w, nil
 }
 
-func (w *watch) stop() {
+// Stop ends the looking and waits for the look under way.
+func (w *Watch) Stop() {
 	w.cancel()
 	w.all.Wait()
 }
 
 // open prepares connections from a host to a database.
-func (w *watch) open(from *lab.Host, addr string) (*sql.DB, error) {
+func (w *Watch) open(from *lab.Host, addr string) (*sql.DB, error) {
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.DBName = tutorial.DatabaseUser, tutorial.DatabasePass, tutorial.DatabaseName
 	c.Net, c.Addr, c.DialFunc = "tcp", addr, from.DialContext
@@ -99,7 +104,7 @@ func (w *watch) open(from *lab.Host, addr string) (*sql.DB, error) {
 }
 
 // observe adds an observation to a tenure, or begins it.
-func (w *watch) observe(t *tenure, begun, ended time.Time) {
+func (w *Watch) observe(t *tenure, begun, ended time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if t.from.IsZero() {
@@ -118,10 +123,10 @@ func pause(ctx context.Context) {
 }
 
 // writes inserts into the host's own database, one connection after the other.
-func (w *watch) writes(ctx context.Context, h *lab.Host) {
+func (w *Watch) writes(ctx context.Context, h *lab.Host) {
 	db, err := w.open(h, "127.0.0.1:3306")
 	if err != nil {
-		return // newWatch has opened one with the same settings
+		return // New has opened one with the same settings
 	}
 	defer db.Close()
 	for n := 0; ctx.Err() == nil; pause(ctx) {
@@ -138,14 +143,14 @@ func (w *watch) writes(ctx context.Context, h *lab.Host) {
 }
 
 // writeOn inserts on one connection, and so into one database server, until it fails.
-func (w *watch) writeOn(ctx context.Context, h *lab.Host, conn *sql.Conn, n *int) {
+func (w *Watch) writeOn(ctx context.Context, h *lab.Host, conn *sql.Conn, n *int) {
 	t := &tenure{host: h.Name(), what: fmt.Sprintf("the database (connection of row %d)", *n)}
 	for ctx.Err() == nil {
 		*n++
 		id := fmt.Sprintf("%s-%d", h.Name(), *n)
 		attempt, cancel := context.WithTimeout(ctx, writeLimit)
 		begun := time.Now()
-		_, err := conn.ExecContext(attempt, "INSERT INTO "+watchTable+" VALUES ('"+id+"')")
+		_, err := conn.ExecContext(attempt, "INSERT INTO "+Table+" VALUES ('"+id+"')")
 		cancel()
 		if err != nil {
 			return
@@ -159,7 +164,7 @@ func (w *watch) writeOn(ctx context.Context, h *lab.Host, conn *sql.Conn, n *int
 }
 
 // asks follows the role of the host's volume, as long as its lease lasts.
-func (w *watch) asks(ctx context.Context, h *lab.Host) {
+func (w *Watch) asks(ctx context.Context, h *lab.Host) {
 	var t *tenure
 	epoch := uint64(0)
 	for ; ctx.Err() == nil; pause(ctx) {
@@ -176,7 +181,7 @@ func (w *watch) asks(ctx context.Context, h *lab.Host) {
 }
 
 // primary asks for the volume's state; ok tells whether it is Primary with a lease that still lasted afterwards.
-func (w *watch) primary(ctx context.Context, h *lab.Host) (st api.VolumeStatus, ok bool) {
+func (w *Watch) primary(ctx context.Context, h *lab.Host) (st api.VolumeStatus, ok bool) {
 	if !h.Running() || h.Frozen() {
 		return st, false
 	}
@@ -198,13 +203,13 @@ func (w *watch) primary(ctx context.Context, h *lab.Host) (st api.VolumeStatus, 
 func boottime() clock.Boottime {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("histories: CLOCK_BOOTTIME: " + err.Error())
+		panic("watch: CLOCK_BOOTTIME: " + err.Error())
 	}
 	return clock.Boottime(ts.Nano())
 }
 
-// verdict says what of the watcher's acknowledged writes is not there, and which hosts have served at the same time.
-func (w *watch) verdict(ctx context.Context) error {
+// Verdict says what of the watcher's acknowledged writes is not there, and which hosts have served at the same time.
+func (w *Watch) Verdict(ctx context.Context) error {
 	w.mu.Lock()
 	acked := slices.Clone(w.acked)
 	var tenures []tenure
@@ -226,14 +231,14 @@ func (w *watch) verdict(ctx context.Context) error {
 	return errors.Join(append(bad, overlaps(tenures)...)...)
 }
 
-func (w *watch) missing(ctx context.Context, acked []string) ([]string, error) {
+func (w *Watch) missing(ctx context.Context, acked []string) ([]string, error) {
 	db, err := w.open(w.lab.Host(tutorial.Client), tutorial.DatabaseAddr)
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
 	found := map[string]bool{}
-	stored, err := db.QueryContext(ctx, "SELECT id FROM "+watchTable)
+	stored, err := db.QueryContext(ctx, "SELECT id FROM "+Table)
 	if err != nil {
 		return nil, fmt.Errorf("read back the watcher's table: %w", err)
 	}
