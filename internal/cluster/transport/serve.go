@@ -118,9 +118,8 @@ func (t *Transport) servePeer(raw net.Conn, conn *tls.Conn, release func()) erro
 	if h.Version != helloVersion {
 		return fmt.Errorf("%s speaks version %d of the peer protocol, this host %d", from, h.Version, helloVersion)
 	}
-	// Whoever the CA has certified may call; only members take part in Raft and are heard.
-	if h.Class != classCall && t.peer(from) == nil {
-		return fmt.Errorf("%s is no member this host knows", from)
+	if err := t.isMember(from); err != nil {
+		return err
 	}
 	take := t.taker(from, h, conn)
 	if take == nil {
@@ -135,6 +134,14 @@ func (t *Transport) servePeer(raw net.Conn, conn *tls.Conn, release func()) erro
 	t.conns[raw] = peerProtocol
 	t.mu.Unlock()
 	return t.receive(from, h.Class, conn, take)
+}
+
+// isMember refuses whoever the CA has certified but is no member, or not any more.
+func (t *Transport) isMember(from string) error {
+	if t.peer(from) == nil {
+		return fmt.Errorf("%s is no member this host knows", from)
+	}
+	return nil
 }
 
 // taker is what to do with the frames of a connection, nil for an unknown class.
@@ -204,6 +211,10 @@ func (t *Transport) receive(from string, c class, conn net.Conn, take func(*lock
 		body, err := readFrame(conn, c.maxFrame())
 		if err != nil {
 			return fmt.Errorf("%s connection of %s: %w", c, from, err)
+		}
+		// The peer may have been removed from the cluster since its connection began.
+		if err = t.isMember(from); err != nil {
+			return err
 		}
 		if len(body) == 0 {
 			err = w.write(appendFrame(nil))

@@ -182,6 +182,7 @@ func TestReconnectAfterRestart(t *testing.T) {
 	b.Close()
 	eventually(t, "a notices", func() bool { return !a.Connected("b") })
 	again := startAt(t, "b", "", b.root, addr)
+	again.SetPeers([]Peer{{"a", []string{a.addr()}}})
 	again.Handle("echo", echo)
 	eventually(t, "calls work again", func() bool { return a.Call(testContext(t), "b", "echo", 1, nil) == nil })
 }
@@ -232,6 +233,25 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	if err := swapped.Call(testContext(t), "b", "echo", 1, nil); err == nil || !strings.Contains(err.Error(), "it is z") {
 		t.Errorf("a member under another's address: %v", err)
 	}
+}
+
+// A member that was removed still has its certificate, and perhaps a connection: neither lets it in any more.
+func TestRemovedMembersAreTurnedAway(t *testing.T) {
+	a, b := startHost(t, "a", ""), startHost(t, "b", "")
+	join(t, a, b)
+	a.Handle("echo", echo)
+	if err := b.Call(testContext(t), "a", "echo", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.SetPeers(nil)
+	if err := b.Call(testContext(t), "a", "echo", 1, nil); !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrLost) {
+		t.Errorf("a call on the old connection: %v", err)
+	}
+	if err := b.Call(testContext(t), "a", "echo", 1, nil); !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrLost) {
+		t.Errorf("a call on a new connection: %v", err)
+	}
+	a.SetPeers([]Peer{{"b", []string{b.addr()}}})
+	eventually(t, "the member taken in again is served", func() bool { return b.Call(testContext(t), "a", "echo", 1, nil) == nil })
 }
 
 func TestBeatsOnEveryLink(t *testing.T) {
