@@ -13,7 +13,6 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -70,19 +69,6 @@ func openStore(dir string) (*store, error) {
 	return createStore(path, err.Error())
 }
 
-func openBolt(path string) (*bolt.DB, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
-	switch {
-	case err == nil:
-		return db, nil
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: another holdfast daemon is using it; stop that one first", path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("open %s: %w: %w", path, errUnusable, err)
-	}
-	return nil, fmt.Errorf("open %s: %w", path, err)
-}
-
 func readStore(path string) (*store, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -91,7 +77,10 @@ func readStore(path string) (*store, error) {
 	if info.Size() == 0 {
 		return nil, fmt.Errorf("open %s: %w: it is empty", path, errUnusable)
 	}
-	db, err := openBolt(path)
+	if err := verify(path); err != nil {
+		return nil, err
+	}
+	db, err := openBolt(path, false)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +186,7 @@ func createStore(path, why string) (*store, error) {
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("make the cluster's log: %w", err)
 	}
-	db, err := openBolt(tmp)
+	db, err := openBolt(tmp, false)
 	if err != nil {
 		return nil, fmt.Errorf("make the cluster's log: %w", err)
 	}
