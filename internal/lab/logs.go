@@ -103,3 +103,28 @@ func copyFile(from, to string) error {
 	}
 	return os.WriteFile(to, data, 0o644)
 }
+
+// CollectDisks copies the data disk of every host that has one into the directory to, as HOST.disk, sparse: the content as
+// its host would read it, or as it is on the medium when the host is down.
+func (l *Lab) CollectDisks(ctx context.Context, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return fmt.Errorf("collect the lab's disks: %w", err)
+	}
+	var errs []error
+	for _, spec := range l.topology.Hosts {
+		if !hasDisk(spec) {
+			continue
+		}
+		from := l.dir.dataDisk(spec.Name)
+		args := []string{"if=" + from}
+		if h := l.Host(spec.Name); h.Running() {
+			args = []string{"if=" + h.Path(dataDiskPath), "iflag=direct"}
+		}
+		args = append(args, "of="+filepath.Join(to, spec.Name+".disk"), "bs=1M", "conv=sparse", "status=none")
+		errs = append(errs, runTool(ctx, 0, "dd", args...))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("collect the lab's disks: %w", err)
+	}
+	return nil
+}

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/internal/lab"
 	"holdfast/internal/lab/demo"
+	"holdfast/internal/lab/nemesis"
 )
 
 // onHosts is a verb about one or several hosts of the open lab.
@@ -109,10 +110,15 @@ func healCommand(o *options) *cobra.Command {
 }
 
 func runCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "run SCENARIO", Short: "Perform a shipped scenario or a scenario file", Args: cobra.ExactArgs(1),
-		Long: "Perform a shipped scenario or a scenario file. Shipped: " + strings.Join(lab.Scenarios(), ", "),
+	var n nemesis.Config
+	cmd := &cobra.Command{
+		Use: "run SCENARIO|nemesis", Short: "Perform a shipped scenario, a scenario file or the nemesis", Args: cobra.ExactArgs(1),
+		Long: "Perform a shipped scenario or a scenario file in the running lab. Shipped: " + strings.Join(lab.Scenarios(), ", ") + ".\n" +
+			"`run nemesis` makes a lab of its own, and breaks the tutorial's system in it, fault after fault in an order drawn from the seed, and judges what happens.",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "nemesis" {
+				return runNemesis(cmd, o, n)
+			}
 			scenario, err := lab.LoadScenario(args[0])
 			if err != nil {
 				return err
@@ -124,6 +130,25 @@ func runCommand(o *options) *cobra.Command {
 			return l.Run(cmd.Context(), scenario, cmd.OutOrStdout())
 		},
 	}
+	cmd.Flags().Uint64Var(&n.Seed, "seed", 1, "nemesis: what the schedule is drawn from")
+	cmd.Flags().IntVar(&n.Minutes, "minutes", 5, "nemesis: how long faults are begun")
+	cmd.Flags().BoolVar(&n.Keep, "keep", false, "nemesis: leave its lab running")
+	return cmd
+}
+
+// runNemesis plays a seed and says what it came to.
+func runNemesis(cmd *cobra.Command, o *options, c nemesis.Config) error {
+	if cmd.Flags().Changed("name") {
+		c.Name = o.name
+	}
+	c.Out = cmd.OutOrStdout()
+	r, err := nemesis.Run(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.Out, "seed %d: %d steps, %d rows acknowledged and 0 lost, %d operations on rows and %d on blocks linearizable, replicas identical; "+
+		"longest time without a row %.1f s, cleanups %d\n", c.Seed, r.Steps, r.Rows, r.RegisterOps, r.BlockOps, r.Longest.Seconds(), r.Cleanups)
+	return err
 }
 
 func diskCommand(o *options) *cobra.Command {

@@ -63,8 +63,12 @@ func Primary(ctx context.Context, l *lab.Lab) string {
 func AwaitWhole(ctx context.Context, l *lab.Lab) error {
 	why := "nothing was seen yet"
 	for {
-		if why = notWhole(ctx, l); why == "" {
+		now := notWhole(ctx, l)
+		if now == "" {
 			return nil
+		}
+		if ctx.Err() == nil { // else it says only that the time is over
+			why = now
 		}
 		select {
 		case <-ctx.Done():
