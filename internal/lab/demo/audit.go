@@ -116,11 +116,6 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, data, 0o644)
 }
 
-// logs says where the hosts' logs are.
-func (d *demo) logs() string {
-	return fmt.Sprintf("holdfast lab exec --name %s HOST -- ls /var/log/holdfast", d.cfg.Name)
-}
-
 // saveLogs copies what every host logged out of the lab, which is about to go.
 func (d *demo) saveLogs() string {
 	dir, err := os.MkdirTemp("", "holdfast-demo-logs-")

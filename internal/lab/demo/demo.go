@@ -41,6 +41,9 @@ const (
 // ErrLost is returned when the demo ran and something was lost; the table says what.
 var ErrLost = errors.New("the demo has lost something")
 
+// errInterrupted ends a run that was asked to stop.
+var errInterrupted = errors.New("the demo was interrupted; its lab is taken down, nothing is left")
+
 // demo is a run.
 type demo struct {
 	cfg    Config
@@ -63,7 +66,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, d.end(err)) }()
 	for _, stage := range []func(context.Context) error{d.replay, d.publishFirst, d.faults, d.audit} {
 		if err := stage(ctx); err != nil {
-			return fmt.Errorf("%w\n  logs: %s", err, d.logs())
+			if ctx.Err() != nil {
+				return errInterrupted // the calls it broke off say nothing of use
+			}
+			return err
 		}
 	}
 	if err := d.report.Write(cfg.Out); err != nil {
@@ -86,11 +92,14 @@ func (d *demo) begin(ctx context.Context) error {
 	return err
 }
 
-// end takes the lab down, or says how to look at it.
+// end takes the lab down, or says how to look at it. An interrupted one is never kept.
 func (d *demo) end(failed error) error {
 	var err error
 	if d.rows != nil {
 		err = d.rows.Close()
+	}
+	if errors.Is(failed, errInterrupted) {
+		return d.lab.Down()
 	}
 	if d.cfg.Keep {
 		fmt.Fprintf(d.cfg.Out, "\nThe lab is still up. Look around with:\n  holdfast lab exec --name %s %s -- pcs status\n  holdfast lab down --name %s\n",
