@@ -142,7 +142,10 @@ func (t *tenures) demote(ctx context.Context, volume string) error {
 	if !ok || rec.Primary != t.node {
 		return nil
 	}
-	if err := t.propose(ctx, &state.VolumeDemote{Name: volume, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch}); err != nil {
+	// A process that failed as Primary, or replaced one, is Secondary at once, and not as clean as one that was demoted.
+	st := t.volumes.status(volume)
+	end := &state.VolumeDemote{Name: volume, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch, Unclean: st == nil || st.CrashedPrimary}
+	if err := t.propose(ctx, end); err != nil {
 		return fmt.Errorf("demote %s: the volume is Secondary, but the cluster does not know: %w", volume, err)
 	}
 	t.event("volume.demoted", map[string]any{"volume": volume, "epoch": rec.Epoch})

@@ -109,7 +109,7 @@ func (m *Machine) bothInU(out *generation.Outcome, st wire.States) bool {
 		return true
 	}
 	known := m.instance == "" || m.instance == m.link.PeerInstance
-	if same && m.env.OOS == 0 && (known || !m.env.Unconfirmed) {
+	if same && m.env.OOS == 0 && !m.crashed && (known || !m.env.Unconfirmed) {
 		*out = generation.Outcome{Comparison: generation.Comparison{Verdict: generation.InSync, Self: m.uuids, Peer: m.peer.uuids.Set}}
 		return true
 	}

@@ -162,12 +162,18 @@ func (m *Machine) becomePrimary() {
 	m.log("role( Secondary -> Primary )")
 }
 
-// settlePromotion: in a cluster, writes wait for every member of U.
+// settlePromotion: in a cluster, writes wait for every member of U. One that may differ, since this node stopped being
+// Primary in the same epoch without a demotion, leaves U before anything else is acknowledged (S5).
 func (m *Machine) settlePromotion() {
 	if m.linkUp && m.conn >= wire.Connected {
 		m.sendState()
 	}
 	switch {
+	case m.peerInU() && (m.crashed || m.env.OOS > 0):
+		m.remove("it may hold other writes than this disk, which failed as Primary")
+		if m.linkUp {
+			m.emit(Effect{Do: CloseLink, Text: "the peer must leave U before it can be resynced"})
+		}
 	case m.path == pathUp && m.peerInU():
 		m.instance = m.link.PeerInstance
 	case m.path == pathUp && m.conn == wire.Connected:

@@ -101,3 +101,9 @@ func (s Stepped) End(reason string, silent bool) {
 		s.down(s.reason, s.silent)
 	}
 }
+
+// Beat sends a ping, as the watch of a real link does for a silent peer.
+func (s Stepped) Beat() {
+	s.pingsSent.Add(1)
+	s.sendPing()
+}

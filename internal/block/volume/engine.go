@@ -33,6 +33,8 @@ type engine struct {
 	files    stateStore
 	instance string
 	connect  connector
+	// alExtents, when not 0, is the size of the activity log in place of the configuration's, which may not be as small.
+	alExtents int
 
 	inbox   *inbox
 	slots   chan struct{}

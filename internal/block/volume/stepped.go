@@ -20,6 +20,9 @@ type Surroundings struct {
 	Tell func(api.VolumeMessage) bool
 	// Notes are the small files of the host.
 	Notes *Notes
+	// ALExtents, when not 0, is the size of the activity log: smaller than a configuration may make it, so that extents
+	// leave it all the time.
+	ALExtents int
 }
 
 // Notes are what a volume process leaves for the one after it: Epoch survives the host's end, Role only the process's.
@@ -50,6 +53,7 @@ func NewStepped(cfg Config, s Surroundings) (*Stepped, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.alExtents = s.ALExtents
 	c := &steppedCarrier{e: e, carry: s.Carry, under: map[*job]*DiskJob{}}
 	e.workers, e.control = c, steppedDaemon{s.Tell}
 	e.connect = func(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {

@@ -62,6 +62,9 @@ func (e *engine) doAttach() api.VolumeReply {
 	if err != nil {
 		return failed(codeFailed, "%d: Failure: %v", e.volume.Minor, err)
 	}
+	if e.alExtents > 0 {
+		s.extents = e.alExtents
+	}
 	resume, err := e.files.loadRole()
 	if err == nil {
 		err = s.recover()

@@ -103,12 +103,14 @@ func (c *VolumePromote) apply(t *tx) (Result, error) {
 }
 
 // VolumeDemote is the report of a Primary, in its own session, that it has demoted the volume: every write it
-// acknowledged is on every member of U, and it will acknowledge no more in this epoch.
+// acknowledged is on every member of U, and it will acknowledge no more in this epoch. Unclean says that it stopped being
+// Primary on the way, by a failure: writes it never acknowledged may be on some members only (S5).
 type VolumeDemote struct {
 	Name    string `json:"name"`
 	Node    string `json:"node"`
 	Session uint64 `json:"session"`
 	Epoch   uint64 `json:"epoch"`
+	Unclean bool   `json:"unclean,omitempty"`
 }
 
 func (c *VolumeDemote) verb() string { return "volume.demote" }
@@ -124,7 +126,7 @@ func (c *VolumeDemote) apply(t *tx) (Result, error) {
 	if c.Session != v.PrimarySession {
 		return v.result(), refusal("volume %s was promoted in session %d of %s, not %d", c.Name, v.PrimarySession, c.Node, c.Session)
 	}
-	v.Primary, v.PrimarySession, v.Unclean = "", 0, false
+	v.Primary, v.PrimarySession, v.Unclean = "", 0, c.Unclean
 	t.setVolume(v)
 	return v.result(), nil
 }

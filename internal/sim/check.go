@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"holdfast/internal/cluster/state"
+)
+
+// truth is the log as the member that has applied most of it sees it.
+type truth struct {
+	founders []uint64
+	index    uint64
+	view     *state.View
+	volume   state.Volume
+	tenure   uint64 // epoch of the last tenure that a volume process began
+	tenureOf *host
+	// forgotten: an operator has taken the volume out of the log.
+	forgotten bool
+	// prints are hashes of the state by index, for all that have applied it.
+	prints map[uint64]uint64
+}
+
+// saw takes in what a member of the log has applied: two members at the same index have the same state, and each change
+// is judged once.
+func (w *World) saw(d *daemon) {
+	view := d.view()
+	t := &w.truth
+	if view.Index == 0 || view == d.seen {
+		return
+	}
+	d.seen = view
+	w.compareStates(d.h, view)
+	if view.Index <= t.index {
+		return
+	}
+	before, old := t.volume, t.view
+	t.index, t.view, t.volume = view.Index, view, view.Volumes[volumeName]
+	w.judgeVolume(before, t.volume)
+	if old != nil {
+		w.judgeLeases(old, view)
+	}
+}
+
+// compareStates: state machines that have applied the same entries are equal.
+func (w *World) compareStates(h *host, view *state.View) {
+	t := &w.truth
+	if t.prints == nil {
+		t.prints = map[uint64]uint64{}
+	}
+	sum := fingerprint(view)
+	if known, ok := t.prints[view.Index]; ok {
+		if known != sum {
+			w.fail("log", "%s has another state than others at index %d", h.name, view.Index)
+		}
+		return
+	}
+	t.prints[view.Index] = sum
+	delete(t.prints, view.Index-4096)
+}
+
+func fingerprint(view *state.View) uint64 {
+	h := fnv.New64a()
+	enc := json.NewEncoder(h)
+	for _, part := range []any{view.Members, view.Leases, view.Volumes} {
+		if err := enc.Encode(part); err != nil {
+			panic(err)
+		}
+	}
+	return h.Sum64()
+}
+
+// judgeVolume: U is never empty, epochs and versions never go back, only the end of a tenure begins another (S1, S3, S4).
+func (w *World) judgeVolume(before, now state.Volume) {
+	if !now.Adopted {
+		return
+	}
+	if len(now.U) == 0 {
+		w.fail("S1", "U is empty")
+	}
+	if now.Epoch < before.Epoch || now.Version < before.Version {
+		w.fail("S3", "the volume went from epoch %d, version %d to %d, %d", before.Epoch, before.Version, now.Epoch, now.Version)
+	}
+	if before.Adopted && now.Epoch == before.Epoch && before.Primary != now.Primary && now.Primary != "" {
+		w.fail("S3", "Primary changed from %q to %q within epoch %d", before.Primary, now.Primary, now.Epoch)
+	}
+	for _, h := range w.data {
+		_, was := before.Replica(h.name)
+		_, is := now.Replica(h.name)
+		switch {
+		case is && !was:
+			w.stats.Adds++
+			w.note(h, "in U", "epoch", now.Epoch, "version", now.Version)
+			w.judgeDisk("S5", h, "enters U")
+		case was && !is:
+			w.stats.Removes++
+			w.note(h, "out of U", "epoch", now.Epoch, "version", now.Version)
+		}
+	}
+}
+
+// judgeLeases: when the log says that a session is over, its node runs nothing of it (S6).
+func (w *World) judgeLeases(old, now *state.View) {
+	for _, h := range w.data {
+		a, b := old.Leases[h.name], now.Leases[h.name]
+		if a.Session != b.Session || a.State == b.State || a.State != state.LeaseActive {
+			continue
+		}
+		w.stats.Expiries++
+		w.note(h, "lease over in the log", "session", b.Session, "state", string(b.State))
+		if w.clocks && h.up && h.leaseLive() && h.pageSession == b.Session {
+			w.fail("S6", "session %d of %s is over in the log (%s) and runs on its lease page for %v", b.Session, h.name, b.State, h.page.Sub(h.clock.Boottime()))
+		}
+	}
+}
+
+// check are the invariants of every event.
+func (w *World) check() {
+	writable := 0
+	for _, h := range w.data {
+		if v := h.volume; v != nil && v.epoch != 0 && h.leaseLive() && w.truth.volume.Adopted {
+			writable++
+		}
+	}
+	if writable > 1 && w.clocks {
+		w.fail("S3", "two volumes are Primary with a lease")
+	}
+}
+
+// describe tells how things stand, for a failure of progress.
+func (w *World) describe() string {
+	var b strings.Builder
+	rec := w.truth.volume
+	fmt.Fprintf(&b, "log: primary %q epoch %d version %d U %v unclean %v;", rec.Primary, rec.Epoch, rec.Version, rec.U, rec.Unclean)
+	for _, h := range w.hosts {
+		fmt.Fprintf(&b, " %s: up %v", h.name, h.up)
+		if h.daemon != nil {
+			s := h.daemon.raft.Status()
+			fmt.Fprintf(&b, " leader %q term %d applied %d read %v session %d voters %d learners %d", s.Leader, s.Term, s.Applied, h.daemon.read, h.daemon.session, len(s.Voters), len(s.Learners))
+			if st := h.daemon.status; st != nil {
+				fmt.Fprintf(&b, " volume %s %s/%s %s oos %d frozen %q reason %q gen %s bitmap %s", st.Conn, st.Disk, st.PeerDisk, st.Role, st.Counters.OOS, st.Frozen, st.Reason, st.CurrentUUID, st.BitmapUUID)
+			}
+		}
+		b.WriteString(";")
+	}
+	return b.String()
+}
+
+// identical compares the replicas, block by block.
+func (w *World) identical() {
+	for i := range int(w.opts.Size / pageSize) {
+		if !slices.Equal(w.data[0].disk.now[i], w.data[1].disk.now[i]) && !bothZero(w.data[0].disk.now[i], w.data[1].disk.now[i]) {
+			w.fail("S5", "the replicas are UpToDate and differ in block %d: %v and %v", i, w.data[0].disk.now[i].sectors(), w.data[1].disk.now[i].sectors())
+			return
+		}
+	}
+}
+
+func bothZero(a, b page) bool { return allZero(a) && allZero(b) }

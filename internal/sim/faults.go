@@ -1,0 +1,276 @@
+package sim
+
+import (
+	"time"
+)
+
+// heal ends every fault: hosts are up, processes run, links are open, disks work.
+func (w *World) heal() {
+	w.quiet = true
+	w.net = netFaults{}
+	for i := range w.cuts {
+		clear(w.cuts[i])
+	}
+	for _, h := range w.hosts {
+		h.log.Failing = nil
+		h.hung = 0
+		h.standby = false
+		if h.disk != nil {
+			h.disk.crashIn = 0
+			w.repair(h)
+		}
+		for _, p := range []*process{h.daemonProc, h.guardProc, h.volumeProc} {
+			p.paused = false
+		}
+		if h.frozen {
+			h.thaw()
+		}
+		for _, p := range []*process{h.daemonProc, h.guardProc, h.volumeProc} {
+			w.resume(p)
+		}
+		if !h.up {
+			h.boot()
+		}
+		h.clock.set(1)
+		if h.kind == "data" && !h.guardProc.alive {
+			h.startGuard()
+		}
+		h.startDaemon()
+	}
+}
+
+// repair makes a failing disk work. Its volume process has given it up, and is started again.
+func (w *World) repair(h *host) {
+	if h.disk.failing == nil && !h.disk.full {
+		return
+	}
+	h.disk.failing, h.disk.full = nil, false
+	h.killVolume()
+	h.volumeGone()
+}
+
+// plan draws faults for as long as the safety phase lasts.
+func (w *World) plan() {
+	if w.rng.IntN(3) > 0 {
+		w.net = netFaults{loss: 0, duplicate: 0, slow: 0}
+	}
+	switch w.rng.IntN(4) {
+	case 0:
+		w.net = netFaults{loss: 10 + w.rng.IntN(200), duplicate: 5 + w.rng.IntN(100), slow: 5 + w.rng.IntN(100)}
+	case 1:
+		w.net = netFaults{slow: 3 + w.rng.IntN(50)}
+	}
+	for _, h := range w.hosts {
+		h.clock.set(1 + (w.rng.Float64()-0.5)*0.04)
+	}
+	w.nextFault(w.between(300*time.Millisecond, 6*time.Second))
+}
+
+func (w *World) nextFault(d time.Duration) {
+	w.after(d, "fault", func() {
+		if w.quiet {
+			return
+		}
+		w.fault()
+		switch w.rng.IntN(4) {
+		case 0:
+			w.nextFault(w.between(time.Millisecond, 300*time.Millisecond))
+		case 1:
+			w.nextFault(w.between(3*time.Second, 9*time.Second))
+		default:
+			w.nextFault(w.between(300*time.Millisecond, 3*time.Second))
+		}
+	})
+}
+
+// anyHost prefers hosts with data.
+func (w *World) anyHost() *host {
+	if w.chance(3) {
+		return w.hosts[w.rng.IntN(len(w.hosts))]
+	}
+	return w.dataHost()
+}
+
+// dataHost prefers the Primary.
+func (w *World) dataHost() *host {
+	if h := w.host(w.truth.volume.Primary); h != nil && w.chance(2) {
+		return h
+	}
+	return w.data[w.rng.IntN(2)]
+}
+
+// length of a fault: short of every timeout, or longer than all.
+func (w *World) length() time.Duration {
+	switch w.rng.IntN(3) {
+	case 0:
+		return w.between(5*time.Millisecond, 500*time.Millisecond)
+	case 1:
+		return w.between(500*time.Millisecond, 4*time.Second)
+	}
+	return w.between(4*time.Second, 15*time.Second)
+}
+
+// fault draws one.
+func (w *World) fault() {
+	w.stats.Faults++
+	kinds := []func(){w.faultPower, w.faultPower, w.faultTotalPower, w.faultDaemon, w.faultDaemon, w.faultVolume, w.faultGuard, w.faultPause,
+		w.faultPause, w.faultFreeze, w.faultFreeze, w.faultCut, w.faultCut, w.faultOneWay, w.faultIsolate, w.faultIsolate, w.faultClock,
+		w.faultStandby, w.faultStandby, w.faultMidWrite, w.faultDisk, w.faultHung}
+	kinds[w.rng.IntN(len(kinds))]()
+}
+
+// undo ends a fault later, unless everything was healed meanwhile.
+func (w *World) undo(d time.Duration, what string, f func()) {
+	w.after(d, what, func() {
+		if !w.quiet {
+			f()
+		}
+	})
+}
+
+func (w *World) faultPower() {
+	h := w.anyHost()
+	h.powerOff()
+	w.undo(w.length(), "boot", h.boot)
+}
+
+// faultTotalPower takes all hosts with data, in each order, and perhaps everything.
+func (w *World) faultTotalPower() {
+	list := w.data
+	if w.chance(2) {
+		list = w.hosts
+	}
+	for _, i := range w.rng.Perm(len(list)) {
+		h := list[i]
+		w.undo(w.between(0, 50*time.Millisecond), "power off", h.powerOff)
+		w.undo(50*time.Millisecond+w.length(), "boot", h.boot)
+	}
+}
+
+func (w *World) faultMidWrite() {
+	h := w.dataHost()
+	h.disk.crashIn = 1 + w.rng.IntN(60)
+	w.undo(w.length()+time.Second, "boot", func() { h.disk.crashIn = 0; h.boot() })
+}
+
+func (w *World) faultDaemon() {
+	h := w.anyHost()
+	if !h.daemonProc.alive {
+		return
+	}
+	h.stopDaemon()
+	d := w.length()
+	if w.chance(2) {
+		d = w.between(10*time.Millisecond, 400*time.Millisecond)
+	}
+	w.undo(d, "restart daemon", h.startDaemon)
+}
+
+func (w *World) faultVolume() {
+	h := w.dataHost()
+	h.killVolume()
+	h.volumeGone()
+}
+
+func (w *World) faultGuard() {
+	h := w.dataHost()
+	if !h.guardProc.alive {
+		return
+	}
+	w.note(h, "guard killed")
+	h.guardProc.end()
+	h.guard = nil
+	w.undo(w.between(10*time.Millisecond, 3*time.Second), "restart guard", func() {
+		if h.up && !h.guardProc.alive {
+			h.startGuard()
+		}
+	})
+}
+
+func (w *World) faultPause() {
+	h := w.dataHost()
+	p := []*process{h.daemonProc, h.guardProc, h.volumeProc}[w.rng.IntN(3)]
+	w.note(h, "paused", "process", p.name)
+	p.pause()
+	life := p.life
+	w.undo(w.length(), "continue", func() {
+		if p.life == life {
+			w.wake(p)
+		}
+	})
+}
+
+func (w *World) faultFreeze() {
+	h := w.anyHost()
+	if !h.up || h.frozen {
+		return
+	}
+	h.freeze(w.chance(12))
+	w.undo(w.length(), "thaw", h.thaw)
+}
+
+func (w *World) faultCut() {
+	a, b := w.data[0], w.data[1]
+	if w.chance(2) {
+		i := w.rng.Perm(len(w.hosts))
+		a, b = w.hosts[i[0]], w.hosts[i[1]]
+	}
+	w.note(a, "cut", "from", b.name)
+	w.Cut(a, b)
+	w.undo(w.length(), "mend", func() { w.Mend(a, b); w.note(a, "mended", "with", b.name) })
+}
+
+func (w *World) faultOneWay() {
+	i := w.rng.Perm(len(w.hosts))
+	a, b := w.hosts[i[0]], w.hosts[i[1]]
+	w.note(a, "cut one way", "to", b.name)
+	w.cut(a, b)
+	w.undo(w.length(), "mend", func() { w.mend(a, b) })
+}
+
+func (w *World) faultIsolate() {
+	h := w.anyHost()
+	w.note(h, "isolated")
+	for _, o := range w.hosts {
+		if o != h {
+			w.Cut(h, o)
+		}
+	}
+	w.undo(w.length(), "join", func() {
+		w.note(h, "joined")
+		for _, o := range w.hosts {
+			if o != h {
+				w.Mend(h, o)
+			}
+		}
+	})
+}
+
+func (w *World) faultClock() {
+	w.hosts[w.rng.IntN(len(w.hosts))].clock.set(1 + (w.rng.Float64()-0.5)*0.08)
+}
+
+func (w *World) faultStandby() {
+	h := w.dataHost()
+	w.note(h, "standby")
+	h.standby = true
+	w.undo(w.length(), "unstandby", func() { h.standby = false })
+}
+
+// faultDisk: the disk fails for good, until somebody repairs it.
+func (w *World) faultDisk() {
+	h := w.dataHost()
+	w.note(h, "disk fails")
+	if w.chance(2) {
+		h.disk.full = true
+	} else {
+		h.disk.failing = errDisk
+	}
+	w.undo(w.length(), "repair", func() { w.repair(h) })
+}
+
+// faultHung: what the guard kills does not end at once.
+func (w *World) faultHung() {
+	h := w.dataHost()
+	h.hung = w.now.add(w.length())
+}
