@@ -105,8 +105,8 @@ func (r *replication) pairUp() {
 		end := p.ends[i]
 		w.later(side.h.volumeProc, w.latency(), "connected", func() {
 			if side.gone {
-				end.close("nobody wants it any more")
-				end.tellDown("", false)
+				end.ended = true
+				end.finish()
 				return
 			}
 			side.up(end.link.Link)
@@ -248,6 +248,10 @@ func (e *linkEnd) finish() {
 
 func (e *linkEnd) tellDown(reason string, silent bool) {
 	if e.ended {
+		return
+	}
+	if !e.started {
+		e.early = append(e.early, func() { e.tellDown(reason, silent) })
 		return
 	}
 	e.ended = true

@@ -75,6 +75,9 @@ func (m *Machine) required() bool {
 	return m.adopted() && (m.peerInU() || m.addAsked)
 }
 
+// PeerRequired tells whether no write may be acknowledged without the peer having it: it is in U, or may be by now.
+func (m *Machine) PeerRequired() bool { return m.required() }
+
 // askAdd begins to want the peer in U: from now on it must be treated as a member (S5).
 func (m *Machine) askAdd() {
 	m.addAsked, m.addAt = true, m.view.Version

@@ -74,6 +74,7 @@ func (e *engine) doAttach() api.VolumeReply {
 		return failed(codeFailed, "%d: Failure: attach %s: %v", e.volume.Minor, e.volume.Disk, err)
 	}
 	e.store = s
+	e.instance = randomName() // what a former attachment has acknowledged may be lost: the peer must not take this for it
 	e.path = writepath.New(s.size, s.log, s.bits)
 	e.ops, e.logJob = nil, false
 	e.machine.Attached(e.env(), peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}, resume)

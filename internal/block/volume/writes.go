@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 
 	"holdfast/internal/block"
@@ -163,6 +164,10 @@ func (e *engine) sendBarrier(number uint32) {
 	}
 }
 
+// errPeerDisk ends the connection to a member of U that could not carry a write out: the write is not acknowledged before
+// the peer has left U (S2, S4).
+var errPeerDisk = errors.New("the peer's disk has failed")
+
 // onAck takes the acknowledgement of a write of the application, or of the resync.
 func (e *engine) onAck(p *packet) error {
 	e.conn.heardAck = e.now()
@@ -178,6 +183,9 @@ func (e *engine) onAck(p *packet) error {
 	case wire.RecvAck:
 		return nil
 	case wire.NegAck:
+		if e.machine.PeerRequired() {
+			return errPeerDisk // it is suspended now, and answered when the log has taken the peer out of U
+		}
 		ok = e.path.PeerFailed(id)
 	case wire.RSWriteAck:
 		ok = e.path.PeerInSync(id)
