@@ -286,3 +286,16 @@ func TestSurvivor(t *testing.T) {
 		f.must(f.promote("b", "G0", "G9"))
 	})
 }
+
+// S5: a Primary that failed and then reports the end of its tenure does not make it a clean one.
+func TestUncleanDemotion(t *testing.T) {
+	f := promoted(t)
+	f.must(&VolumeDemote{Name: "r", Node: "a", Session: 1, Epoch: 2, Unclean: true})
+	if v := f.volume(); v.Primary != "" || !v.Unclean || len(v.U) != 2 {
+		t.Fatalf("after the demotion: %+v", v)
+	}
+	f.must(f.promote("a", "G0", "G1"))
+	if v := f.volume(); len(v.U) != 1 || v.U[0].Node != "a" || v.U[0].Generation != "G1" {
+		t.Errorf("U after the next promotion: %v", v.U)
+	}
+}
