@@ -22,6 +22,7 @@ type action struct {
 	optional    bool
 	runnable    bool
 	pseudo      bool
+	migratable  bool // part of a live migration
 	crm         bool
 	printAlways bool // keep it in the graph though optional, if something needs it
 	needsAny    int  // runnable when so many of those before it are; 0 for the ordinary rule

@@ -149,6 +149,7 @@ func (c *cluster) reload(r *resource, n *node) {
 		c.start(r, nil, false)
 		return
 	}
+	r.reloading = true
 	a := c.action(r, "reload-agent", 0, n, false)
 	a.setReason("resource definition change")
 	c.orderings = append(c.orderings, &ordering{firstAction: a, thenRsc: r, thenTask: "stop", flags: orderPlain | thenCancelsFirst},

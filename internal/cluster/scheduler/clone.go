@@ -173,11 +173,6 @@ func (c *cluster) sortInstances(cl *resource) {
 	for i := range cl.counts {
 		cl.counts[i] = 0
 	}
-	for _, k := range cl.children {
-		for _, n := range k.where(true) {
-			cl.counts[n.index]++
-		}
-	}
 	slices.SortStableFunc(cl.children, func(a, b *resource) int { return c.compareInstances(cl, a, b) })
 }
 
@@ -265,7 +260,7 @@ func (c *cluster) compareColocatedNodes(cl, a, b *resource, nodeA, nodeB *node) 
 }
 
 func (c *cluster) colocatedScore(cl, k *resource, n *node) int {
-	if s, known := cl.colocated[n.index]; known {
+	if s, known := cl.colocatedScores[n.index]; known {
 		return s
 	}
 	w := make(weights, len(c.nodes))
@@ -275,13 +270,13 @@ func (c *cluster) colocatedScore(cl, k *resource, n *node) int {
 	}
 	for _, x := range cl.withThis {
 		if x.influences(k) {
-			w = c.addPreferences(x.dependent, w, x.attribute, float64(x.score)/infinity, merge{})
+			w = c.addPreferences(x.dependent, w, x.attribute, float64(x.score)/infinity, merge{positive: true})
 		}
 	}
-	if cl.colocated == nil {
-		cl.colocated = map[int]int{}
+	if cl.colocatedScores == nil {
+		cl.colocatedScores = map[int]int{}
 	}
-	cl.colocated[n.index] = w[n.index].score
+	cl.colocatedScores[n.index] = w[n.index].score
 	return w[n.index].score
 }
 

@@ -275,20 +275,34 @@ func colocateRole(dependent, primary *resource, x *colocation) {
 
 // colocateGroup applies a colocation whose dependent is a group.
 func (c *cluster) colocateGroup(g, primary *resource, x *colocation) {
-	if !g.provisional {
-		return
+	switch {
+	case !g.provisional:
+	case g.colocated():
+		c.colocate(g.firstMember(), primary, x)
+	case x.mandatory():
+		c.warn("colocation " + x.id + ": group " + g.id + " has members on different nodes, which cannot all be forced")
+	default:
+		for _, m := range g.children {
+			c.colocate(m, primary, x)
+		}
 	}
-	c.colocate(g.firstMember(), primary, x)
 }
 
 // colocateWithGroup applies a colocation with a group: with its last member if mandatory, since all of it must be up;
-// else with whatever is.
+// else with its first.
 func (c *cluster) colocateWithGroup(dependent, g *resource, x *colocation) {
 	if g.provisional {
 		return
 	}
-	if x.score >= infinity {
+	switch {
+	case g.colocated() && x.score >= infinity:
 		c.colocate(dependent, g.lastMember(), x)
+		return
+	case g.colocated():
+		c.colocate(dependent, g.firstMember(), x)
+		return
+	case x.score >= infinity:
+		c.warn("colocation " + x.id + ": group " + g.id + " has members on different nodes, so nothing can be forced to be with it")
 		return
 	}
 	for _, m := range g.children {

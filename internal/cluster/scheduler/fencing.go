@@ -99,7 +99,7 @@ func (c *cluster) startsAfterFencing(r *resource, f *action) {
 		case needFencing:
 			orderActions(f, a, orderPlain)
 		case needQuorum:
-			if _, allowed := r.weights.get(f.node); a.is("start") && allowed && !r.knownOn[f.node.index] {
+			if _, allowed := r.weights.get(f.node); a.is("start") && allowed && !r.isKnownOn(f.node) {
 				orderActions(f, a, orderPlain|runnableLeft)
 			}
 		}

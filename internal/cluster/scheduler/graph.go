@@ -20,11 +20,21 @@ func (c *cluster) buildGraph() *transition.Graph {
 			a.runnable = false
 		}
 	}
+	c.settleClones()
 	for _, a := range c.actions {
 		c.dump(g, a)
 	}
 	slices.SortFunc(g.Actions, func(x, y *transition.Action) int { return cmp.Compare(x.ID, y.ID) })
 	return g
+}
+
+// settleClones derives the final properties of clones' actions from those of their instances.
+func (c *cluster) settleClones() {
+	for _, a := range c.actions {
+		if a.rsc != nil && a.rsc.kind == clone {
+			c.actionFlags(a, nil)
+		}
+	}
 }
 
 // dump adds an action, and what must come before it, to the graph.
@@ -74,7 +84,7 @@ func (c *cluster) wanted(a *action) bool {
 	switch {
 	case !a.runnable, a.optional && !a.printAlways:
 		return false
-	case a.rsc != nil && !a.rsc.managed && a.rsc.kind == primitive && a.interval == 0 && !a.pseudo && !a.crm && a.task != "monitor" && a.task != "notify":
+	case a.rsc != nil && !a.rsc.managed && a.interval == 0 && a.task != "monitor":
 		return false
 	case a.pseudo, a.task == "stonith", a.task == "do_shutdown", a.task == "clear_failcount":
 		return true
@@ -90,7 +100,13 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 	switch {
 	case l.flags == 0:
 		return false
-	case !in.runnable && l.flags == orderPlain:
+	case !in.runnable && l.flags&^(orderPlain|impliesThenPrinted|impliesFirstPrinted) == 0:
+		return false
+	case !in.runnable && l.flags&(oneOrMore|migratableImpliesFirst) != 0:
+		return false
+	case l.flags&onlyIfUnmigratable != 0 && in.migratable:
+		return false
+	case l.flags == orderPlain && in.migratable && in.is("stop"):
 		return false
 	case in.needsAny > 0 && in.runnableHit < in.needsAny:
 		return false

@@ -33,66 +33,72 @@ func (c *cluster) orderPrimitive(r *resource) {
 	c.orderByLoad(r)
 }
 
-// orderGroup: the members start in order and stop in reverse.
+// orderGroup: the members start in order and stop in reverse, between the group's start and its having started, and so on.
 func (c *cluster) orderGroup(g *resource) {
-	c.orderTasks(g, "stop", g, "stopped", orderPlain)
+	c.orderTasks(g, "stop", g, "stopped", runnableLeft)
 	c.orderTasks(g, "stopped", g, "start", orderPlain)
 	c.orderTasks(g, "start", g, "running", runnableLeft)
-	var last *resource
+	var last, lastActive *resource
 	for _, m := range g.children {
 		c.orderWithin(m)
 		c.orderMember(g, last, m)
+		if len(m.runningOn) > 0 {
+			if ordered(g) && last != nil && len(last.runningOn) == 0 && lastActive != nil {
+				// A group of which some members are down stops in order, too.
+				c.orderTasks(m, "stop", lastActive, "stop", orderPlain)
+			}
+			lastActive = m
+		}
 		last = m
 	}
-	if last != nil && ordered(g) {
-		c.orderTasks(g, "stop", last, "stop", orderPlain)
-		c.orderTasks(last, "start", g, "running", orderPlain)
-		if g.isPromotable() {
-			c.orderTasks(g, "demote", last, "demote", orderPlain)
-			c.orderTasks(last, "promote", g, "promoted", orderPlain)
-		}
-	}
 }
+
+// colocated tells whether a group's members go to one node.
+func (r *resource) colocated() bool { return boolOr(r.meta["collocated"], true) }
 
 // ordered tells whether a group's members depend on each other in order.
 func ordered(g *resource) bool { return boolOr(g.meta["ordered"], true) }
 
+// orderMember orders a member of a group with the group and with the member before it.
 func (c *cluster) orderMember(g, last, m *resource) {
-	promotable := g.isPromotable()
-	if promotable {
-		c.orderTasks(g, "demote", m, "demote", impliesFirstPrinted)
-		c.orderTasks(m, "demote", g, "demoted", impliesThenPrinted)
-		c.orderTasks(m, "promote", g, "promoted", runnableLeft)
+	down, afterDown := impliesFirstPrinted, impliesThenPrinted
+	if last == nil && ordered(g) {
+		down |= orderPlain
+		afterDown = impliesThen
+	}
+	up := runnableLeft | impliesThen | impliesThenPrinted
+	if g.isPromotable() {
+		c.orderTasks(g, "demote", m, "demote", down)
+		c.orderTasks(m, "demote", g, "demoted", afterDown)
+		c.orderTasks(m, "promote", g, "promoted", up)
 		c.orderTasks(g, "promote", m, "promote", impliesFirstPrinted)
 	}
+	c.orderTasks(g, "stop", m, "stop", down)
+	c.orderTasks(m, "stop", g, "stopped", afterDown)
 	c.orderTasks(g, "start", m, "start", impliesFirstPrinted)
-	c.orderTasks(g, "stop", m, "stop", orderPlain|impliesFirstPrinted)
-	c.orderTasks(m, "stop", g, "stopped", orderPlain|impliesThenPrinted)
-	c.orderTasks(m, "start", g, "running", impliesThen|runnableLeft|impliesThenPrinted)
+	c.orderTasks(m, "start", g, "running", up)
 	switch {
 	case !ordered(g):
-		c.orderTasks(g, "start", m, "start", orderPlain|runnableLeft|impliesFirstPrinted)
-		if promotable {
-			c.orderTasks(g, "promote", m, "promote", orderPlain|runnableLeft|impliesFirstPrinted)
+		c.orderTasks(g, "start", m, "start", impliesThen|runnableLeft|impliesFirstPrinted)
+		if g.isPromotable() {
+			c.orderTasks(g, "promote", m, "promote", impliesThen|runnableLeft|impliesFirstPrinted)
 		}
-	case last == nil:
-		c.orderTasks(g, "start", m, "start", orderPlain)
-		c.orderTasks(m, "stop", g, "stopped", orderPlain)
-		if promotable {
-			c.orderTasks(g, "promote", m, "promote", orderPlain)
-			c.orderTasks(m, "demote", g, "demoted", orderPlain)
-		}
-	default:
-		c.orderTasks(last, "start", m, "start", runnableLeft|impliesThen)
-		c.orderTasks(m, "stop", last, "stop", orderPlain|impliesFirst|restarts)
-		if len(last.runningOn) == 0 && len(m.runningOn) > 0 {
-			// A member before it is down: it must be restarted after that one.
-			c.orderTasks(last, "start", m, "stop", orderPlain)
-		}
-		if promotable {
-			c.orderTasks(last, "promote", m, "promote", impliesThen|runnableLeft)
-			c.orderTasks(m, "demote", last, "demote", orderPlain|impliesFirst)
-		}
+	case last != nil:
+		c.orderAfterMember(g, last, m)
+	}
+}
+
+// orderAfterMember orders a member of a group after the one before it.
+func (c *cluster) orderAfterMember(g, last, m *resource) {
+	c.orderTasks(last, "start", m, "start", impliesThen|runnableLeft)
+	c.orderTasks(m, "stop", last, "stop", orderPlain|restarts)
+	if len(last.runningOn) == 0 && len(m.runningOn) > 0 {
+		// A member before it is down: it must be restarted around the start of that one.
+		c.orderTasks(last, "start", m, "stop", orderPlain)
+	}
+	if g.isPromotable() {
+		c.orderTasks(last, "promote", m, "promote", impliesThen|runnableLeft)
+		c.orderTasks(m, "demote", last, "demote", orderPlain)
 	}
 }
 
@@ -147,7 +153,7 @@ func (c *cluster) orderPromotable(cl *resource) {
 // groupColocations place each member of a group with the one before it.
 func (c *cluster) groupColocations(r *resource) {
 	r.all(func(g *resource) {
-		if g.kind != group {
+		if g.kind != group || !g.colocated() {
 			return
 		}
 		for i := 1; i < len(g.children); i++ {

@@ -196,6 +196,6 @@ func (c *cluster) applyLocation(r *resource, l *location, zero bool) {
 		}
 	}
 	for i, k := range r.children {
-		c.applyLocation(k, l, zero || r.kind == group && i > 0)
+		c.applyLocation(k, l, zero || r.kind == group && i > 0 && r.colocated())
 	}
 }

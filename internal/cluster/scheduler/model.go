@@ -28,6 +28,7 @@ type node struct {
 	loadStopped *action
 	assigned    int // resources assigned to it in this decision
 	running     []*resource
+	base        int // the score every resource has on it to begin with
 }
 
 // usable tells whether resources may run on the node.
@@ -81,8 +82,7 @@ func (w weights) get(n *node) (int, bool) {
 func (w weights) add(n *node, score int) {
 	c := &w[n.index]
 	if !c.present {
-		*c = weight{present: true, score: score}
-		return
+		*c = weight{present: true, score: n.base}
 	}
 	c.score = addScores(c.score, score)
 }
@@ -192,6 +192,7 @@ type resource struct {
 	failureIgnored bool
 	blocked        bool
 	startPending   bool
+	reloading      bool // its agent is told of new parameters
 	pendingTask    string
 	pendingNode    *node
 
@@ -207,9 +208,10 @@ type resource struct {
 	assigning          bool
 	merging            bool
 	restarting         bool
+	stopUnexpected     bool // it is active where it should not be, and stopped there only
 	scoresAdded        bool
 	inherited          bool
-	colocated          map[int]int // by node.index, what colocated resources think of it
+	colocatedScores    map[int]int // by node.index, what colocated resources think of it
 	assignedScore      int
 	counts             []int // instances by node, of a clone
 	sortIndex          int

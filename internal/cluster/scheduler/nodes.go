@@ -13,6 +13,7 @@ func (c *cluster) readNodes() {
 		n := c.addNode(e.ID(), e.Get("uname"))
 		if n != nil {
 			n.xml = e
+			n.base = scoreOr(e.Get("score"), 0)
 			c.nvPairs(n.attrs, "instance_attributes", ruleContext{now: c.now, node: n}, e)
 			c.readNodeUtilization(n)
 		}

@@ -42,6 +42,14 @@ const (
 	orderLoad
 	// orderPreserve: keep the edge though the rest is ignored.
 	orderPreserve
+	// migratableImpliesFirst: the steps of a live migration are done all or not at all.
+	migratableImpliesFirst
+	// pseudoLeft: if first cannot be done, then is no mere point in the order any more, but the real action.
+	pseudoLeft
+	// onlyIfUnmigratable: does not count if first is part of a live migration.
+	onlyIfUnmigratable
+	// probeFirst is runnableLeft unless first's resource is active.
+	probeFirst
 )
 
 // ordering is an ordering between tasks of resources, or between actions.
@@ -128,7 +136,7 @@ func (c *cluster) orderPair(e *cib.Element, f *resource, firstTask string, t *re
 		c.orderMinimum(e.ID(), f, firstTask, t, thenTask, kind, min)
 	} else {
 		c.orderings = append(c.orderings, &ordering{id: e.ID(), firstRsc: f, firstTask: firstTask, thenRsc: t, thenTask: thenTask,
-			flags: kindFlags(kind, firstTask, symmetrical)})
+			flags: kindFlags(kind, firstTask, symmetrical) | upgraded(kind, t, impliesThen)})
 	}
 	if !symmetrical {
 		return
@@ -139,7 +147,16 @@ func (c *cluster) orderPair(e *cib.Element, f *resource, firstTask string, t *re
 		return
 	}
 	c.orderings = append(c.orderings, &ordering{id: e.ID(), firstRsc: t, firstTask: invFirst, thenRsc: f, thenTask: invThen,
-		flags: inverseFlags(kind)})
+		flags: inverseFlags(kind) | upgraded(kind, f, impliesFirst)})
+}
+
+// upgraded gives the flag that makes an optional ordering mandatory for a resource whose (long deprecated) restart-type
+// asks for it.
+func upgraded(kind string, r *resource, flag order) order {
+	if kind == "Optional" && (r.meta["restart-type"] == "restart" || r.meta["restart_type"] == "restart") {
+		return flag
+	}
+	return 0
 }
 
 // orderMinimum demands only that so many instances be up first.

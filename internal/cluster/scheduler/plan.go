@@ -42,25 +42,41 @@ func (c *cluster) step(r *resource, from, to Role, n *node, optional bool) {
 		c.planStop(r, optional)
 	case from <= RoleStopped && to > RoleStopped:
 		a := c.start(r, n, optional)
-		if r.restarting && r.multi == stopUnexpected && len(r.runningOn) > 1 && containsNode(r.runningOn, n) {
-			// It has not been stopped there: that it is up is all the others wait for.
-			a.pseudo, a.runnable = true, true
+		if a.runnable && !optional {
+			a.printAlways = true
+		}
+		// Where it is expected it has not been stopped: that it is up is all the others wait for.
+		a.pseudo = a.pseudo || r.expectedOn(n)
+	}
+}
+
+// isMultiplyActive tells whether a resource is active on several nodes. What needs no fencing does not count on lost ones.
+func (r *resource) isMultiplyActive() bool {
+	count := 0
+	for _, n := range r.runningOn {
+		if r.requires == needFencing || n.online && !n.unclean {
+			count++
 		}
 	}
+	return count > 1
+}
+
+// expectedOn tells whether a multiply active resource is to be left alone on a node while it is stopped on others.
+func (r *resource) expectedOn(n *node) bool {
+	return r.restarting && r.stopUnexpected && n != nil && n == r.assigned
 }
 
 func (c *cluster) planStop(r *resource, optional bool) {
 	for _, n := range r.runningOn {
-		if r.restarting && r.multi == stopUnexpected && len(r.runningOn) > 1 && n == r.assigned {
-			// Where it is expected it may stay.
+		if r.expectedOn(n) {
 			continue
 		}
 		a := c.stop(r, n, optional)
-		if r.restarting && len(r.runningOn) > 1 && r.multi == stopUnexpected {
+		switch {
+		case r.assigned == nil:
+			a.reason = "node availability"
+		case r.restarting && r.stopUnexpected:
 			a.reason = "being multiply active"
-		}
-		if r.assigned == nil {
-			a.setReason("node availability")
 		}
 		if !r.managed {
 			a.runnable = false
@@ -88,7 +104,9 @@ func (c *cluster) planDelete(r *resource, n *node, optional bool) {
 
 func (c *cluster) planDemote(r *resource, optional bool) {
 	for _, n := range r.runningOn {
-		c.demote(r, n, optional)
+		if !r.expectedOn(n) {
+			c.demote(r, n, optional)
+		}
 	}
 }
 
@@ -100,7 +118,8 @@ func (c *cluster) planPromote(r *resource, n *node, optional bool) {
 		}
 	}
 	if runnable {
-		c.promote(r, n, optional)
+		a := c.promote(r, n, optional)
+		a.pseudo = a.pseudo || r.expectedOn(n)
 		return
 	}
 	for _, a := range r.actionsOf("promote") {
@@ -140,8 +159,9 @@ func (c *cluster) planPrimitive(r *resource) {
 	}
 	cur := r.curNode()
 	needStop, needPromote := false, false
-	if len(r.runningOn) > 1 && (r.multi == stopStart || r.multi == stopUnexpected) {
+	if r.isMultiplyActive() && (r.multi == stopStart || r.multi == stopUnexpected) {
 		needStop = true
+		r.stopUnexpected = r.multi == stopUnexpected
 	}
 	if r.startPending {
 		a := c.start(r, r.assigned, true)

@@ -54,6 +54,11 @@ func (c *cluster) probe(r *resource, n *node) {
 		&ordering{firstAction: p, thenRsc: top, thenTask: "reload-agent", flags: orderPlain})
 }
 
+// isKnownOn tells whether a resource's state on a node is known, or, for an instance of an anonymous clone, that of any.
+func (r *resource) isKnownOn(n *node) bool {
+	return r.knownOn[n.index] || r.parent != nil && r.parent.kind == clone && !r.parent.unique && r.parent.knownOn[n.index]
+}
+
 // knownOn tells whether a resource's state on a node is known; for an anonymous clone that of any instance is.
 func knownOn(r *resource, n *node) bool {
 	if r.knownOn[n.index] {
@@ -132,24 +137,25 @@ func (c *cluster) probeBeforeRestarts(p, after *action) {
 	after.reachedFrom = p
 	r := after.rsc
 	if r != nil && r.kind == primitive && r != p.rsc {
-		c.probeBeforeUp(p, after)
+		probeBeforeDown(p, after)
 	}
 	for i := 0; i < len(after.after); i++ {
 		l := after.after[i]
-		if l.flags&impliesThen == 0 && !intoCollection(p, after, l.then) {
+		if l.flags&impliesThen == 0 && !c.intoCollection(p, after, l.then) {
 			continue
 		}
 		c.probeBeforeRestarts(p, l.then)
 	}
 }
 
-func (c *cluster) probeBeforeUp(p, after *action) {
+// probeBeforeDown: what may have to be restarted because of p's resource is not stopped before p tells.
+func probeBeforeDown(p, after *action) {
 	var thens []*action
 	switch {
-	case after.is("stop"):
-		thens = after.rsc.actionsOf("start")
-	case after.is("demote"):
-		thens = after.rsc.actionsOf("promote")
+	case after.is("start"):
+		thens = after.rsc.actionsOf("stop")
+	case after.is("promote"):
+		thens = after.rsc.actionsOf("demote")
 	}
 	for _, t := range thens {
 		if !t.pseudo {
@@ -159,15 +165,12 @@ func (c *cluster) probeBeforeUp(p, after *action) {
 }
 
 // intoCollection tells whether x is the action of a member that belongs to a collection's action.
-func intoCollection(p, after, x *action) bool {
+func (c *cluster) intoCollection(p, after, x *action) bool {
 	r := after.rsc
 	if r == nil || r.kind < group || p.rsc.parent == r || x.rsc == nil || x.rsc.kind > group || x.rsc.parent != r {
 		return false
 	}
-	if r.kind > group && r.interleave && (x.node == nil || p.node == nil || x.node != p.node) {
-		return false
-	}
-	return true
+	return r.kind == group || !r.interleave || c.matchingInstance(p.rsc, r, RoleUnknown, false) == x.rsc
 }
 
 // probeBeforeStops makes what waits for a stop wait for the probe, too, that may show that a stop is needed.
@@ -203,5 +206,5 @@ func probeFlags(f order) order {
 	if f == antiColocation {
 		return f
 	}
-	return orderPlain | f&sameNode
+	return orderPlain | f&(sameNode|onlyIfUnmigratable)
 }

@@ -116,10 +116,12 @@ func (h *replay) interpretHard(op *record) {
 	case op.rc == op.expected && op.status == stDone:
 	case op.rc == rcUnimplemented && op.interval > 0:
 		op.status = stNotSupported
-	case op.task == "stop" && !h.c.canFence(h.n):
-		op.status = stFatalError
 	default:
 		op.status = stHardError
+		if op.task == "stop" && !h.c.canFence(h.n) {
+			// Nothing else can be done.
+			h.r.managed, h.r.blocked = false, true
+		}
 	}
 }
 
@@ -134,16 +136,8 @@ func (h *replay) pending(op *record) {
 		r.role = RolePromoted
 	case "monitor", "stop", "demote":
 	}
-	if op.task == "monitor" && op.interval == 0 {
-		r.pendingTask = "probe"
-	} else {
-		r.pendingTask = op.task
-		if op.interval > 0 {
-			r.pendingTask = "monitor"
-		}
-	}
-	if r.pendingNode == nil {
-		r.pendingNode = h.n
+	if r.pendingTask == "" && !op.isProbe() {
+		r.pendingTask, r.pendingNode = op.task, h.n
 	}
 }
 

@@ -242,7 +242,7 @@ func (c *cluster) initialWeights(r *resource) {
 	r.weights = make(weights, len(c.nodes))
 	if c.conf.symmetric {
 		for i := range r.weights {
-			r.weights[i].present = true
+			r.weights[i] = weight{present: true, score: c.nodes[i].base}
 		}
 	}
 }

@@ -34,6 +34,9 @@ func summarizeResource(r *resource) []Change {
 	} else {
 		o.stop = r.firstAction("stop", nil)
 	}
+	if o.stop == nil && r.stopUnexpected {
+		o.stop = r.firstAction("stop", nil)
+	}
 	o.promote, o.demote = actionOn(r, "promote", o.next), actionOn(r, "demote", o.next)
 	if r.role == r.nextRole {
 		return o.sameRole()
@@ -43,6 +46,9 @@ func summarizeResource(r *resource) []Change {
 
 // actionOn is a resource's action of a task on exactly that node.
 func actionOn(r *resource, task string, n *node) *action {
+	if n == nil {
+		return r.firstAction(task, nil)
+	}
 	for _, a := range r.actionsOf(task) {
 		if a.node == n {
 			return a
@@ -53,11 +59,21 @@ func actionOn(r *resource, task string, n *node) *action {
 
 func (o *outlook) moving() bool { return o.cur != nil && o.next != nil && o.cur != o.next }
 
+// reasoned is an action if it has a reason, else the other one.
+func reasoned(a, other *action) *action {
+	if a != nil && a.reason != "" {
+		return a
+	}
+	return other
+}
+
 func (o *outlook) sameRole() []Change {
 	r := o.r
-	reload := r.firstAction("reload-agent", nil)
+	migrate := actionOn(r, "migrate_from", o.next)
 	switch {
-	case reload != nil && !reload.optional && reload.runnable && (o.start == nil || o.start.optional):
+	case migrate != nil && o.cur != nil && migrate.runnable:
+		return o.line("Migrate", o.cur, o.next, o.start, nil)
+	case r.reloading:
 		return o.line("Reload", o.cur, o.next, o.start, nil)
 	case o.start == nil || o.start.optional:
 		if o.demote != nil && o.promote != nil && !o.demote.optional && !o.promote.optional {
@@ -65,35 +81,35 @@ func (o *outlook) sameRole() []Change {
 		}
 		return nil
 	case !o.start.runnable:
-		why := o.stop
-		if why == nil || why.reason == "" {
-			why = o.start
-		}
-		return o.line("Stop", o.cur, nil, o.stop, why)
-	case r.failed:
+		return o.line("Stop", o.cur, nil, o.stop, reasoned(o.stop, o.start))
+	case o.moving() && r.failed:
 		return o.line("Recover", o.cur, o.next, o.stop, nil)
 	case o.moving():
 		return o.line("Move", o.cur, o.next, o.stop, nil)
+	case r.failed:
+		return o.line("Recover", o.cur, nil, o.stop, nil)
 	}
-	return o.line("Restart", o.cur, o.next, o.start, nil)
+	return o.line("Restart", o.cur, nil, o.start, nil)
 }
 
 func (o *outlook) otherRole() []Change {
 	r := o.r
 	switch {
-	case o.stop != nil && (r.nextRole <= RoleStopped || o.start != nil && !o.start.runnable):
+	case o.stop != nil && (r.nextRole == RoleStopped || o.start != nil && !o.start.runnable):
 		return o.stops()
 	case o.stop != nil && r.failed && r.failedStop:
 		return o.line("Recover", o.cur, o.next, o.stop, o.start)
 	case o.moving():
 		return o.line("Move", o.cur, o.next, o.stop, nil)
+	case r.reloading:
+		return o.line("Reload", o.cur, o.next, o.start, nil)
 	case o.stop != nil && !o.stop.optional:
 		return o.line("Restart", o.cur, o.next, o.start, nil)
 	case r.role == RolePromoted:
 		return o.line("Demote", o.cur, o.next, o.demote, nil)
 	case r.nextRole == RolePromoted:
 		return o.line("Promote", o.cur, o.next, o.promote, nil)
-	case r.role <= RoleStopped && r.nextRole > RoleStopped:
+	case r.role == RoleStopped && r.nextRole > RoleStopped:
 		return o.line("Start", o.cur, o.next, o.start, nil)
 	}
 	return nil
@@ -104,21 +120,7 @@ func (o *outlook) stops() []Change {
 	var out []Change
 	for _, n := range o.r.runningOn {
 		a := actionOn(o.r, "stop", n)
-		why := o.start
-		if a != nil && a.reason != "" {
-			why = a
-		}
-		out = append(out, o.line("Stop", n, nil, a, why)...)
-	}
-	if len(out) == 0 {
-		why := o.stop
-		if why.reason == "" && o.start != nil {
-			why = o.start
-		}
-		if o.cur == nil {
-			return o.line("Start", nil, o.next, o.start, nil)
-		}
-		return o.line("Stop", o.cur, nil, o.stop, why)
+		out = append(out, o.line("Stop", n, nil, a, reasoned(a, o.start))...)
 	}
 	return out
 }

@@ -6,7 +6,10 @@ import "strings"
 // from being done. They are carried through until nothing changes.
 
 // flags are an action's properties, seen from an ordering.
-type flags struct{ optional, runnable bool }
+type flags struct{ optional, runnable, migratable, pseudo bool }
+
+// state are an action's own properties.
+func (a *action) state() flags { return flags{a.optional, a.runnable, a.migratable, a.pseudo} }
 
 type changed uint
 
@@ -29,34 +32,43 @@ func (c *cluster) updateAll() {
 // update applies the orderings before an action to it, and goes on with those after whatever changed.
 func (c *cluster) update(then *action) {
 	var change changed
+	was := then.state()
 	if then.needsAny > 0 {
 		then.runnableHit = 0
 		then.runnable = false
 	}
 	for i := len(then.before) - 1; i >= 0; i-- {
-		l := then.before[i]
-		change |= c.updateLink(l, then)
+		change |= c.updateLink(then.before[i], then)
 		if change&changedFirst != 0 {
 			change &^= changedFirst
-			first := l.first
-			for j := len(first.after) - 1; j >= 0; j-- {
-				c.update(first.after[j].then)
-			}
-			c.update(first)
+			c.updateFollowers(then.before[i].first)
+			c.update(then.before[i].first)
 		}
 	}
 	if then.needsAny > 0 {
-		if then.runnable {
-			return
-		}
+		change = changedIf(was != then.state(), changedThen)
 	}
-	if change&changedThen != 0 {
+	if change&changedThen == 0 {
+		return
+	}
+	if was.runnable && !then.runnable {
 		c.blockDependents(then)
-		c.update(then)
-		for j := len(then.after) - 1; j >= 0; j-- {
-			c.update(then.after[j].then)
-		}
 	}
+	c.update(then)
+	c.updateFollowers(then)
+}
+
+func (c *cluster) updateFollowers(a *action) {
+	for j := len(a.after) - 1; j >= 0; j-- {
+		c.update(a.after[j].then)
+	}
+}
+
+func changedIf(yes bool, what changed) changed {
+	if yes {
+		return what
+	}
+	return 0
 }
 
 func (c *cluster) updateLink(l *link, then *action) changed {
@@ -77,6 +89,9 @@ func (c *cluster) updateLink(l *link, then *action) changed {
 	}
 	if l.flags&thenCancelsFirst != 0 && !then.optional {
 		first.optional = true
+		if first.is("reload-agent") {
+			first.rsc.reloading = false
+		}
 	}
 	firstFlags, thenFlags := c.flagsFor(first, thenNode), c.flagsFor(then, firstNode)
 	if first != l.first {
@@ -124,7 +139,7 @@ func expandFirst(a *action) *action {
 // flagsFor are an action's properties; for a clone's, on a node, those of the instances there.
 func (c *cluster) flagsFor(a *action, n *node) flags {
 	if a.rsc == nil {
-		return flags{a.optional, a.runnable}
+		return a.state()
 	}
 	f := c.actionFlags(a, nil)
 	if n == nil || a.rsc.kind != clone {
@@ -144,7 +159,7 @@ func (c *cluster) actionFlags(a *action, n *node) flags {
 	case group:
 		return c.groupFlags(a, n)
 	}
-	return flags{a.optional, a.runnable}
+	return a.state()
 }
 
 // origTask is the task of the instances whose completion a clone's action stands for.
@@ -160,7 +175,7 @@ func origTask(a *action) string {
 }
 
 func (c *cluster) cloneFlags(a *action, n *node) flags {
-	f := flags{true, true}
+	f := flags{optional: true, runnable: true}
 	task, runnable := origTask(a), false
 	for _, k := range a.rsc.children {
 		on := n
@@ -188,12 +203,12 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 }
 
 func (c *cluster) groupFlags(a *action, n *node) flags {
-	f := flags{true, true}
+	f := flags{optional: true, runnable: true}
 	task := origTask(a)
 	for _, m := range a.rsc.children {
 		x := m.firstAction(task, n)
 		if x == nil {
-			if task != "demote" {
+			if task != "demote" && task != "stop" {
 				f.runnable = false
 			}
 			continue
@@ -209,282 +224,4 @@ func (c *cluster) groupFlags(a *action, n *node) flags {
 		}
 	}
 	return f
-}
-
-// consequences applies each thing an ordering means.
-func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) changed {
-	var ch changed
-	o := l.flags
-	n := then.node
-	if o&impliesThenOnNode != 0 {
-		n = first.node
-		o = o&^impliesThenOnNode | impliesThen
-	}
-	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, impliesThen)
-	if o&restarts != 0 && then.rsc != nil {
-		ch |= c.apply(then.rsc, first, then, n, ff, restarts)
-	}
-	ch |= c.thenConsequence(first, then, n, flags{ff.optional, true}, o, promotedImpliesFirst)
-	if o&oneOrMore != 0 {
-		ch |= countRunnable(then, ff)
-	}
-	ch |= c.thenConsequence(first, then, n, ff, o, runnableLeft)
-	if o&asymmetrical != 0 && then.rsc != nil {
-		ch |= c.apply(then.rsc, first, then, n, ff, asymmetrical)
-	}
-	if first.runnable && o&impliesThenPrinted != 0 && !ff.optional {
-		then.printAlways = true
-	}
-	if o&impliesFirstPrinted != 0 && !tf.optional {
-		first.printAlways = true
-	}
-	if o&(impliesThen|impliesFirst|restarts) != 0 && first.rsc != nil && !first.rsc.managed && first.rsc.blocked &&
-		!first.runnable && first.is("stop") && then.runnable {
-		then.runnable = false
-		ch |= changedThen
-	}
-	return ch
-}
-
-func (c *cluster) thenConsequence(first, then *action, n *node, ff flags, o, one order) changed {
-	if o&one == 0 {
-		return 0
-	}
-	if then.rsc != nil {
-		return c.apply(then.rsc, first, then, n, ff, one)
-	}
-	switch {
-	case one == impliesThen && !ff.optional && then.optional:
-		then.optional = false
-		return changedThen
-	case one == runnableLeft && !ff.runnable && then.runnable:
-		then.runnable = false
-		return changedThen
-	}
-	return 0
-}
-
-func countRunnable(then *action, ff flags) changed {
-	if !ff.runnable {
-		return 0
-	}
-	then.runnableHit++
-	if then.runnableHit >= then.needsAny && !then.runnable {
-		then.runnable = true
-		return changedThen
-	}
-	return 0
-}
-
-// apply applies one consequence to r's action, and to those of its members or instances.
-func (c *cluster) apply(r *resource, first, then *action, n *node, ff flags, o order) changed {
-	switch r.kind {
-	case group:
-		ch := c.applyOne(first, then, ff, o)
-		if r != then.rsc {
-			return ch
-		}
-		for _, k := range r.children {
-			if x := k.firstAction(then.task, n); x != nil {
-				ch |= c.apply(k, first, x, n, ff, o)
-			}
-		}
-		return ch
-	case clone:
-		if r != then.rsc {
-			return c.applyOne(first, then, ff, o)
-		}
-		return c.applyClone(r, first, then, n, ff, o)
-	}
-	return c.applyOne(first, then, ff, o)
-}
-
-func (c *cluster) applyClone(r *resource, first, then *action, n *node, ff flags, o order) changed {
-	if canInterleave(first, then) {
-		return c.applyInterleaved(first, then, n, o)
-	}
-	ch := c.applyOne(first, then, ff, o)
-	for _, k := range r.children {
-		x := k.firstAction(then.task, n)
-		if x == nil || !c.actionFlags(x, n).runnable {
-			continue
-		}
-		one := c.apply(k, first, x, n, ff, o)
-		ch |= one
-		if one&changedThen != 0 {
-			for j := len(x.after) - 1; j >= 0; j-- {
-				c.update(x.after[j].then)
-			}
-		}
-	}
-	return ch
-}
-
-// canInterleave tells whether instances of two clones are ordered one by one rather than all after all.
-func canInterleave(first, then *action) bool {
-	if first.rsc == nil || then.rsc == nil || first.rsc == then.rsc || first.rsc.kind != clone || then.rsc.kind != clone {
-		return false
-	}
-	if then.is("stop") || then.is("demote") {
-		return first.rsc.interleave
-	}
-	return then.rsc.interleave
-}
-
-func (c *cluster) applyInterleaved(first, then *action, n *node, o order) changed {
-	var ch changed
-	current := origTask(first) == "stop" || origTask(first) == "demote"
-	for _, k := range then.rsc.children {
-		fk := c.matchingInstance(k, first.rsc, RoleUnknown, current)
-		if fk == nil {
-			if !current && o&(runnableLeft|impliesThen) != 0 && k.state(false) > RoleStopped {
-				k.leaves(func(p *resource) { c.settle(p, nil, true) })
-				ch |= changedThen
-			}
-			continue
-		}
-		fa := c.instanceAction(fk, origTask(first), n)
-		ta := c.instanceAction(k, then.task, n)
-		if fa == nil || ta == nil {
-			continue
-		}
-		if orderActions(fa, ta, o) {
-			ch |= changedFirst | changedThen
-		}
-		ch |= c.apply(k, fa, ta, n, c.actionFlags(fa, n), o)
-	}
-	return ch
-}
-
-func (c *cluster) instanceAction(k *resource, task string, n *node) *action {
-	if x := k.firstAction(task, n); x != nil {
-		return x
-	}
-	return nil
-}
-
-// applyOne applies one consequence to a pair of actions.
-func (c *cluster) applyOne(first, then *action, ff flags, o order) changed {
-	was1, was2 := *first, *then
-	switch o {
-	case asymmetrical:
-		applyAsymmetrical(first, then)
-	case promotedImpliesFirst:
-		if then.rsc != nil && then.rsc.role == RolePromoted && !then.optional && first.optional {
-			first.optional = false
-		}
-	case runnableLeft:
-		if then.runnable && !ff.runnable {
-			then.runnable = false
-			then.setReason(because("unrunnable", first, then))
-		}
-	case impliesThen:
-		if then.optional && !ff.optional {
-			then.optional = false
-			then.setReason(requiredReason(first, then))
-		}
-	case restarts:
-		applyRestart(first, then)
-	}
-	var ch changed
-	if was2.optional != then.optional || was2.runnable != then.runnable {
-		ch |= changedThen
-		if then.rsc != nil && then.rsc.parent != nil {
-			c.update(then)
-		}
-	}
-	if was1.optional != first.optional || was1.runnable != first.runnable {
-		ch |= changedFirst
-	}
-	return ch
-}
-
-func applyAsymmetrical(first, then *action) {
-	if then.rsc == nil || first.runnable {
-		return
-	}
-	if then.optional {
-		role := then.rsc.state(true)
-		switch {
-		case role == RoleStopped && then.is("stop"):
-			return
-		case role >= RoleStarted && then.is("start") && then.rsc.assigned != nil && len(then.rsc.runningOn) == 1 &&
-			then.rsc.runningOn[0] == then.rsc.assigned:
-			return
-		}
-	}
-	then.optional = false
-	then.runnable = false
-	then.setReason(unrunnableReason(first))
-}
-
-// applyRestart ties the halves of a restart together: no stop without a start that can follow.
-func applyRestart(first, then *action) {
-	r := then.rsc
-	if (then.runnable || !r.managed) && then.optional {
-		return
-	}
-	if first.runnable {
-		first.optional = false
-	}
-	if !then.optional {
-		first.optional = false
-	}
-	if !first.optional && !first.runnable && then.runnable {
-		then.runnable = false
-		then.setReason(because("unrunnable", first, then))
-	}
-}
-
-func unrunnableReason(first *action) string { return because("unrunnable", first, nil) }
-
-func requiredReason(first, then *action) string { return because("required", first, then) }
-
-// because words that something follows from another action, "" if that is one of the same resource.
-func because(what string, cause, of *action) string {
-	if cause.rsc == nil {
-		return what + " " + cause.task
-	}
-	if of != nil && cause.rsc == of.rsc {
-		return ""
-	}
-	return what + " " + cause.rsc.id + " " + cause.task
-}
-
-// blockDependents keeps what must run with a resource that cannot start (or be promoted) from doing so.
-func (c *cluster) blockDependents(a *action) {
-	if a.runnable || a.rsc == nil || a.task != "start" && a.task != "promote" || a.interval > 0 {
-		return
-	}
-	r := a.rsc.top()
-	for _, k := range r.children {
-		if x := k.firstAction(a.task, nil); x == nil || x.runnable {
-			return
-		}
-	}
-	for _, x := range r.withThis {
-		if x.score < infinity {
-			continue
-		}
-		if a.task == "start" && x.primaryRole <= RoleStarted || a.task == "promote" && x.primaryRole == RolePromoted {
-			c.blockTask(x.dependent, x.dependentRole, r)
-		}
-	}
-}
-
-func (c *cluster) blockTask(r *resource, role Role, why *resource) {
-	task := "start"
-	if role == RolePromoted {
-		task = "promote"
-	}
-	r.all(func(p *resource) {
-		for _, a := range p.actionsOf(task) {
-			if a.runnable {
-				a.runnable = false
-				a.setReason("colocation with " + why.id)
-				c.blockDependents(a)
-				c.update(a)
-			}
-		}
-	})
 }
