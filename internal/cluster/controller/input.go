@@ -18,7 +18,7 @@ type Why func(volume, node string) string
 // Input is what the scheduler decides on, made from a state of the log: also what `pcs status` explains a state with, on
 // any node. why may be nil.
 func Input(view *state.View, now time.Time, quorate bool, dc string, why Why) scheduler.Input {
-	return scheduler.Input{CIB: view.CIB, Now: now, Quorate: quorate, DC: dc, Forbid: forbid(view, why)}
+	return scheduler.Input{CIB: view.CIB, Now: now, Quorate: quorate, DC: dc, Forbid: forbid(view, why), Cautious: true}
 }
 
 // forbid lists the promotions the volume log would refuse (DESIGN S1, S3), sorted by resource and node.

@@ -101,7 +101,7 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 	case l.flags == 0:
 		return false
 	case !in.runnable && l.flags&^(orderPlain|impliesThenPrinted|impliesFirstPrinted) == 0:
-		return false
+		return c.in.Cautious && l.flags != orderPlain
 	case !in.runnable && l.flags&(oneOrMore|migratableImpliesFirst) != 0:
 		return false
 	case l.flags&onlyIfUnmigratable != 0 && in.migratable:

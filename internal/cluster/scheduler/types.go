@@ -17,6 +17,10 @@ type Input struct {
 	Quorate bool
 	// Forbid lists what the volume log forbids: promotions of replicas that are not in U.
 	Forbid []Forbid
+	// Cautious: an action waits for the point in the order it belongs to even if that can never be reached, because the
+	// stop of a resource failed and waits for a person. Pacemaker goes on with the instances of a clone in that case (it
+	// demotes a volume under a filesystem that would not unmount, and promotes another); a live cluster of ours does not.
+	Cautious bool
 	// TransitionID numbers the graph made.
 	TransitionID int
 	// DC is the name of the node that leads; only shown.
