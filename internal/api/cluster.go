@@ -16,6 +16,9 @@ package api
 //	member.lead       MemberRequest    -> Empty          (no node: a witness)
 //	volume.status     VolumeRequest    -> VolumesReply
 //	volume.do         VolumeDoRequest  -> VolumeReply
+//	volume.survivor   SurvivorRequest  -> Empty
+//	volume.forget     ForgetRequest    -> Empty
+//	cluster.recover   RecoverRequest   -> RecoverReply
 //	balancer.rules    Empty            -> BalancerRules
 //	balancer.set      BalancerRule     -> Empty
 //	balancer.remove   BalancerRule     -> Empty
@@ -162,6 +165,35 @@ type VolumeRequest struct {
 // VolumesReply lists the volumes of this host.
 type VolumesReply struct {
 	Volumes []VolumeStatus `json:"volumes"`
+}
+
+// RecoverRequest has this host go on alone after the loss of a majority.
+type RecoverRequest struct {
+	Survivor string `json:"survivor"` // must be this host
+	// AcceptLoss does it; without, the answer only says what may be lost.
+	AcceptLoss bool   `json:"accept_loss"`
+	By         string `json:"by"`
+}
+
+// RecoverReply says what may be lost, for people, a line each.
+type RecoverReply struct {
+	AtRisk []string `json:"at_risk"`
+	Done   bool     `json:"done"`
+}
+
+// SurvivorRequest names this host's disk as the one up-to-date replica of a volume.
+type SurvivorRequest struct {
+	Resource   string `json:"resource"`
+	AcceptLoss bool   `json:"accept_loss"`
+	By         string `json:"by"`
+}
+
+// ForgetRequest takes the replica on Node, which is gone for good, out of a volume's record; without Node the record itself
+// is forgotten.
+type ForgetRequest struct {
+	Resource string `json:"resource"`
+	Node     string `json:"node,omitempty"`
+	By       string `json:"by"`
 }
 
 // VolumeDoRequest is a drbdadm verb for a volume of this host.

@@ -50,6 +50,8 @@ const (
 	MaxReplicas = 16
 	// MaxBalancerRules bounds the rules.
 	MaxBalancerRules = 1024
+	// BranchSessions is how many sessions a lost branch of the log may have given a member after the fork.
+	BranchSessions = 1 << 20
 	// MaxOperatorRecords are kept; the oldest goes first.
 	MaxOperatorRecords = 128
 	// MaxStatusEdits bounds the edits of one CIBStatus command.

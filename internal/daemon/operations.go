@@ -106,6 +106,7 @@ func (s *session) clean(ctx context.Context) error {
 
 // sendBeat encodes a heartbeat for the links.
 func (s *session) sendBeat(to string, b beat) {
+	b.Branch = s.raft.View().Cluster.Branch
 	data, err := json.Marshal(b)
 	if err != nil {
 		s.log.Error("heartbeat not sent", "err", err)
@@ -121,7 +122,9 @@ func (s *session) heardBeat(from string, link int, data []byte) {
 		s.log.Warn("heartbeat not understood", "from", from, "err", err)
 		return
 	}
-	s.pulse.heard(s.ctx, from, link, b)
+	if s.branchOf(from, b.Branch) {
+		s.pulse.heard(s.ctx, from, link, b)
+	}
 }
 
 // report takes an operation's result to the controller of whoever leads.

@@ -58,6 +58,8 @@ type call struct {
 	verb      verb
 	force     bool
 	discard   bool
+	accept    bool   // --accept-loss
+	node      string // --node
 	json      bool
 	config    string
 	timeout   time.Duration
@@ -105,7 +107,7 @@ func (c *call) parse(args []string) error {
 			words = append(words, args[i])
 			continue
 		}
-		needs := slices.Contains([]string{"-c", "--config-file", "--output-format", "--timeout"}, name)
+		needs := slices.Contains([]string{"-c", "--config-file", "--output-format", "--timeout", "--node"}, name)
 		if needs && !attached {
 			if i++; i == len(args) {
 				return fail(exitUsage, "drbdadm: option '%s' requires an argument", name)
@@ -128,6 +130,10 @@ func (c *call) option(name, value string) error {
 		c.force = value != "no"
 	case "--discard-my-data":
 		c.discard = value != "no"
+	case "--accept-loss":
+		c.accept = value != "no"
+	case "--node":
+		c.node = value
 	case "-h", "--help":
 		c.usage(c.Stdout)
 		return &failure{code: exitOK}

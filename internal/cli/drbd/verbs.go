@@ -23,6 +23,8 @@ func verbs() []verb {
 		{"primary", do(api.VolumePrimary), true, "make the device usable here; --force makes an Inconsistent disk UpToDate"},
 		{"secondary", do(api.VolumeSecondary), true, "make it unusable here"},
 		{"invalidate", do(api.VolumeInvalidate), true, "take this disk for Inconsistent and resync it from the peer"},
+		{"survivor", (*call).survivor, true, "make this disk the volume's only up-to-date replica; --accept-loss when others are"},
+		{"forget", (*call).forget, true, "strike the replica on --node=NODE, which is gone for good, or the whole volume, from the cluster's record"},
 		{"create-md", (*call).createMD, true, "write new metadata"},
 		{"wipe-md", (*call).wipeMD, true, "remove the metadata"},
 		{"dump-md", (*call).dumpMD, true, "print the metadata of a disk that is not in use"},

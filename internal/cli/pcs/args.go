@@ -18,7 +18,7 @@ type arguments struct {
 func valueOption(name string) bool {
 	switch name {
 	case "f", "name", "u", "p", "group", "before", "after", "output-format", "request-timeout", "token", "corosync_conf",
-		"addr0", "addr1", "transport":
+		"addr0", "addr1", "transport", "survivor":
 		return true
 	}
 	return false
@@ -30,7 +30,7 @@ func flagOption(name string) bool {
 	case "all", "force", "yes", "full", "wait", "enable", "start", "config", "disabled", "no-default-ops", "promoted",
 		"master", "debug", "help", "h", "version", "hide-inactive", "strict", "local", "monitor", "autodelete",
 		"skip-offline", "defaults", "expired", "agent-validation", "nodesc", "no-stop", "future", "quiet", "off",
-		"simulate", "safe", "brief", "no-strict", "no-expire-check", "show-secrets":
+		"simulate", "safe", "accept-loss", "brief", "no-strict", "no-expire-check", "show-secrets":
 		return true
 	}
 	return false

@@ -90,6 +90,9 @@ func (n *Node) nextChange(view *state.View, st raft.Status) quorum.Change {
 	var members []quorum.Member
 	for _, name := range view.MemberNames() {
 		m := view.Members[name]
+		if m.Incarnation == 0 { // lost with a former branch, and not taken in again yet
+			continue
+		}
 		members = append(members, quorum.Member{Name: name, Incarnation: m.Incarnation, Votes: m.Kind != state.Follower, Recorded: m.Voter})
 	}
 	conf := quorum.Config{Voters: n.conf.GetVoters(), Learners: n.conf.GetLearners(), Joint: len(n.conf.GetVotersOutgoing()) > 0}

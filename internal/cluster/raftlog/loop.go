@@ -84,6 +84,8 @@ func (n *Node) serve() (err error) {
 			n.step(m)
 		case f := <-n.ops:
 			f()
+		case why := <-n.retired:
+			return n.retireNow(why)
 		}
 		n.stepQueued()
 	}

@@ -100,6 +100,8 @@ type Node struct {
 	stop  chan struct{}
 	done  chan struct{}
 	fatal chan error
+	// retired is why the log is to be given up.
+	retired chan string
 
 	loop // what only the loop's goroutine touches
 }
@@ -128,7 +130,7 @@ func Open(cfg Config) (*Node, error) {
 func newNode(cfg Config, st *store) *Node {
 	return &Node{cfg: cfg, store: st, machine: state.New(), origin: drawOrigin(), changed: make(chan struct{}), names: make(map[uint64]string),
 		inbox: make(chan *raftpb.Message, cluster.RaftInbox), ops: make(chan func()),
-		stop: make(chan struct{}), done: make(chan struct{}), fatal: make(chan error, 1)}
+		stop: make(chan struct{}), done: make(chan struct{}), fatal: make(chan error, 1), retired: make(chan string)}
 }
 
 // prepare restores the machine from the snapshot and builds Raft on the log.

@@ -187,7 +187,7 @@ func (c *MemberRemove) apply(t *tx) (Result, error) {
 	}
 	for _, n := range t.VolumeNames() {
 		if _, in := t.Volumes[n].Replica(c.Name); in {
-			return refuse("%s holds an up-to-date replica of volume %s; forget it first (volume forget)", c.Name, n)
+			return refuse("%s holds an up-to-date replica of volume %s; forget it first (holdfast drbd forget --node=%s %s)", c.Name, n, c.Name, n)
 		}
 	}
 	if err := t.cibNode(m, false); err != nil {

@@ -46,6 +46,8 @@ type Cluster struct {
 	// Lead is the voter that an operator wants to lead, empty for a witness. It is a wish: whoever is elected leads until
 	// that one is healthy and has the whole log.
 	Lead string `json:"lead,omitempty"`
+	// Branch counts how often a survivor went on without a majority (ClusterBranch); logs of different branches never meet.
+	Branch uint64 `json:"branch,omitempty"`
 }
 
 // Token is how long a member may be silent before it is suspected.
@@ -75,7 +77,8 @@ type Member struct {
 	Kind Kind   `json:"kind"`
 	// NodeID is the id of the node in the CIB (Pacemaker's corosync node id), from 1; 0 for members that are no CIB nodes.
 	NodeID int `json:"node_id,omitempty"`
-	// Incarnation is the member's Raft ID. It is drawn together with its log: a new one means an empty log.
+	// Incarnation is the member's Raft ID. It is drawn together with its log: a new one means an empty log. It is 0 for a
+	// member whose log belongs to a branch that was given up, until it is taken in again.
 	Incarnation uint64 `json:"incarnation"`
 	// Voter tells whether the incarnation votes now; a data member or witness that returned with an empty log does not
 	// until it has caught up.
@@ -182,7 +185,7 @@ func (v *View) RuleNames() []string { return slices.Sorted(maps.Keys(v.Rules)) }
 // MemberByIncarnation finds a member by its Raft ID.
 func (v *View) MemberByIncarnation(id uint64) (Member, bool) {
 	for _, name := range v.MemberNames() {
-		if m := v.Members[name]; m.Incarnation == id {
+		if m := v.Members[name]; m.Incarnation == id && id != 0 {
 			return m, true
 		}
 	}

@@ -37,6 +37,10 @@ func TestHistories(t *testing.T) {
 		{"standby and unstandby", standbyAndBack},
 		{"data disk replaced", diskReplaced},
 		{"host replaced", hostReplaced},
+		{"a voter's log wiped", logWiped},
+		{"the active host's log damaged", logDamaged},
+		{"majority gone and recover", majorityGone},
+		{"survivor named and replica forgotten", replicasNamed},
 	} {
 		t.Run(h.name, func(t *testing.T) { play(t, h.play) })
 	}
