@@ -105,7 +105,7 @@ func (c *cluster) settleRunnable(a *action) {
 	case a.pseudo || r.kind != primitive:
 	case n == nil:
 		a.runnable = false
-	case !n.online:
+	case !n.online && (!n.isGuest() || n.requiresReset):
 		a.runnable = false
 		if r.managed && !a.optional && !n.unclean && c.conf.stonith {
 			c.mustFence(n, "resource actions are unrunnable")
@@ -113,7 +113,8 @@ func (c *cluster) settleRunnable(a *action) {
 	case n.pending:
 		a.runnable = false
 	case a.needs == needNothing:
-		a.runnable = true
+		// Nothing can be done on a guest node whose host is lost and cannot be fenced.
+		a.runnable = !n.isGuest() || c.canFence(n)
 		a.reason = ""
 	default:
 		c.settleQuorum(a)

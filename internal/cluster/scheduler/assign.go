@@ -9,8 +9,13 @@ import (
 // assignAll gives every resource its node, in the order of priority.
 func (c *cluster) assignAll() {
 	c.sortForPlacing()
-	for _, r := range c.resources {
-		c.assign(r, nil)
+	for _, remote := range []bool{true, false} {
+		// Whether remote nodes can be used depends on where their connections go.
+		for _, r := range c.resources {
+			if (r.connects != nil) == remote {
+				c.assign(r, nil)
+			}
+		}
 	}
 }
 
@@ -54,6 +59,7 @@ func (c *cluster) assignPrimitive(r *resource, prefer *node) *node {
 	default:
 		c.assignBest(r, prefer)
 	}
+	c.connectionAssigned(r)
 	return r.assigned
 }
 

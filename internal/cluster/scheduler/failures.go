@@ -288,6 +288,15 @@ func (c *cluster) opDefault(r *resource, task string, interval time.Duration) ma
 
 // canFence tells whether a node can be fenced at all.
 func (c *cluster) canFence(n *node) bool {
+	if n.isGuest() {
+		// It is fenced by stopping what it is inside of.
+		for _, host := range n.connection.container.runningOn {
+			if !c.canFence(host) {
+				return false
+			}
+		}
+		return true
+	}
 	if !c.conf.stonith || !c.conf.haveDevice {
 		return false
 	}

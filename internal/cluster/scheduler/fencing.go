@@ -6,6 +6,10 @@ func (c *cluster) planFencing() {
 	var dcDown *action
 	for _, n := range c.nodes {
 		switch {
+		case n.isGuest():
+			if n.requiresReset && c.canFence(n) {
+				c.fenceGuest(n)
+			}
 		case n.unclean && c.canFence(n):
 			f := c.fence(n)
 			c.orderFencing(f)
@@ -17,7 +21,7 @@ func (c *cluster) planFencing() {
 				orderActions(fences[len(fences)-1], f, orderPlain)
 			}
 			fences = append(fences, f)
-		case n.online && n.shutdown:
+		case n.online && n.shutdown && !n.remote:
 			d := c.shutdown(n)
 			if c.isDC(n) {
 				dcDown = d
@@ -57,9 +61,21 @@ func (c *cluster) nodeAction(n *node, task, slot string) *action {
 
 // fence plans to make sure of a node.
 func (c *cluster) fence(n *node) *action {
-	a := c.nodeAction(n, "stonith", "stonith-"+n.name+"-"+c.conf.stonithAction)
-	a.meta["stonith_action"] = c.conf.stonithAction
+	a := c.fenceAction(n, c.conf.stonithAction)
 	a.reason = n.reason
+	return a
+}
+
+// fenceAction finds or makes the fencing of a node; kind is off, reboot or on.
+func (c *cluster) fenceAction(n *node, kind string) *action {
+	key := "stonith-" + n.name + "-" + kind
+	for _, a := range c.fences {
+		if a.slot == key {
+			return a
+		}
+	}
+	a := c.nodeAction(n, "stonith", key)
+	a.meta["stonith_action"] = kind
 	c.fences = append(c.fences, a)
 	return a
 }
@@ -107,7 +123,7 @@ func (c *cluster) startsAfterFencing(r *resource, f *action) {
 }
 
 func (c *cluster) stopsByFencing(r *resource, f *action) {
-	implicit := r.requires == needFencing
+	implicit := r.requires == needFencing || f.node.isGuest()
 	for _, a := range r.actionsOf("stop") {
 		if a.node != f.node {
 			continue

@@ -88,7 +88,12 @@ func (c *cluster) wanted(a *action) bool {
 		return false
 	case a.pseudo, a.task == "stonith", a.task == "do_shutdown", a.task == "clear_failcount":
 		return true
-	case a.node == nil, !a.node.online, a.node.unclean:
+	case a.node == nil:
+		return false
+	case a.node.isGuest() && !a.node.requiresReset:
+		// It will be up by then.
+		return true
+	case !a.node.online, a.node.unclean:
 		return false
 	}
 	return true
@@ -136,8 +141,11 @@ func (c *cluster) encode(a *action) *transition.Action {
 	}
 	put := func(k, v string) { t.Attrs["CRM_meta_"+underscore(k)] = v }
 	t.Attrs["crm_feature_set"] = cib.FeatureSet
-	if a.node != nil && !a.pseudo {
+	if a.node != nil && (!a.pseudo || a.task == "stonith") {
 		t.Node, t.NodeID = a.node.name, a.node.id
+		if via := a.router(); via != nil && !a.pseudo && a.task != "stonith" {
+			t.Router = via.name
+		}
 		put("on_node", a.node.name)
 		put("on_node_uuid", a.node.id)
 	}

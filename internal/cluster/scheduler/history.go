@@ -10,15 +10,33 @@ import (
 // readHistory reads what is active where. Nodes that are down count only when fencing is configured, since without it what
 // a lost node ran is taken to be gone.
 func (c *cluster) readHistory() {
+	for c.readHistories(false) {
+		// Connections have been found that let more histories be read.
+	}
+	c.readHistories(true)
+	c.stopContainers()
+	c.settleRemotes()
+}
+
+// readHistories reads the histories of nodes that are ready for it, and tells whether there were any.
+func (c *cluster) readHistories(last bool) bool {
+	any := false
 	for _, s := range c.doc.Root.Child("status").ChildrenNamed("node_state") {
 		n := c.nodeByID[s.ID()]
 		if n == nil {
 			n = c.nodeByName[s.Get("uname")]
 		}
-		if n != nil && n.state == s && (n.online || c.conf.stonith) {
-			c.readNodeHistory(n)
+		if n == nil || n.state != s || n.historyRead || !c.historyReady(n, last) {
+			continue
 		}
+		n.historyRead, any = true, true
+		if n.remote {
+			c.remoteOnline(n)
+			c.remoteAttributes(n)
+		}
+		c.readNodeHistory(n)
 	}
+	return any
 }
 
 func (c *cluster) readNodeHistory(n *node) {
@@ -198,6 +216,13 @@ func (c *cluster) orphanResource(e *cib.Element) *resource {
 	r := c.newResource(x, nil, "")
 	r.orphan = true
 	c.resources = append(c.resources, r)
+	if isConnection(r.class, r.provider, r.typ) {
+		r.adrift = e.Get("container") != ""
+		c.linkConnection(r)
+		if r.connects != nil {
+			r.connects.shutdown = true
+		}
+	}
 	if !c.conf.stopOrphans {
 		r.managed = false
 		return r

@@ -26,9 +26,15 @@ type node struct {
 	room     amounts      // what it has left to offer
 	// loadStopped is the point at which what leaves the node has left; nil until asked for
 	loadStopped *action
-	assigned    int // resources assigned to it in this decision
-	running     []*resource
 	base        int // the score every resource has on it to begin with
+	// Pacemaker Remote
+	remote        bool      // reached by a connection, not a member
+	connection    *resource // that connection, nil when there is none any more
+	requiresReset bool      // a guest whose container must be restarted
+	wasFenced     bool
+	historyRead   bool
+	assigned      int // resources assigned to it in this decision
+	running       []*resource
 }
 
 // usable tells whether resources may run on the node.
@@ -44,7 +50,7 @@ func (n *node) attr(name string) (string, bool) {
 	case "#id":
 		return n.id, true
 	case "#kind":
-		return "cluster", true
+		return n.kind(), true
 	}
 	v, ok := n.attrs[name]
 	return v, ok
@@ -174,7 +180,13 @@ type resource struct {
 	interleave   bool
 	ordered      bool
 	critical     bool
-	takes        amounts // what it needs of its node
+	takes        amounts       // what it needs of its node
+	connects     *node         // the remote node this is the connection to
+	container    *resource     // what it runs inside of
+	fillers      []*resource   // what runs inside of it
+	adrift       bool          // an orphaned connection to a guest node
+	nested       bool          // a connection into a bundle, whose containers may be on remote nodes
+	reconnect    time.Duration // reconnect_interval of a connection
 	orphan       bool
 	requires     requirement
 	multi        multiActive
@@ -431,6 +443,7 @@ type cluster struct {
 	warnings    []string
 	fences      []*action
 	nextOrder   int
+	stopNeeded  []*resource // containers to stop, found while reading histories
 	// resource and op defaults
 	rscDefaults, opDefaults *cib.Element
 }

@@ -12,6 +12,11 @@ func (c *cluster) readNodes() {
 	for _, e := range c.doc.Root.Child("configuration").Child("nodes").ChildrenNamed("node") {
 		n := c.addNode(e.ID(), e.Get("uname"))
 		if n != nil {
+			n.remote = e.Get("type") == "remote"
+			if n.remote {
+				// It counts as lost only with a connection, which is yet to be found.
+				n.unclean = false
+			}
 			n.xml = e
 			n.base = scoreOr(e.Get("score"), 0)
 			c.nvPairs(n.attrs, "instance_attributes", ruleContext{now: c.now, node: n}, e)
@@ -23,6 +28,7 @@ func (c *cluster) readNodes() {
 			c.addNode(s.ID(), s.Get("uname"))
 		}
 	}
+	c.readRemoteNodes()
 	slices.SortStableFunc(c.nodes, func(a, b *node) int { return naturalCompare(a.name, b.name) })
 	for i, n := range c.nodes {
 		n.index = i
@@ -89,7 +95,12 @@ func (c *cluster) readNodeStates() {
 		if n == nil {
 			continue
 		}
-		n.state, n.seen, n.unclean = s, true, false
+		n.state = s
+		if n.remote {
+			n.wasFenced = s.Get("node_fenced") != "" && s.Get("node_fenced") != "0"
+		} else {
+			n.seen, n.unclean = true, false
+		}
 		transient := map[string]string{}
 		c.nvPairs(transient, "instance_attributes", ruleContext{now: c.now, node: n}, s.Child("transient_attributes"))
 		for k, v := range transient {
@@ -98,10 +109,10 @@ func (c *cluster) readNodeStates() {
 	}
 	for _, n := range c.nodes {
 		c.nodeFlags(n)
-		if n.seen {
+		if n.seen && !n.remote {
 			c.nodeOnline(n)
 		}
-		if n.seen && !c.quorum && n.online && c.conf.policy == quorumSuicide {
+		if n.seen && !n.remote && !c.quorum && n.online && c.conf.policy == quorumSuicide {
 			c.mustFence(n, "cluster does not have quorum")
 		}
 	}
@@ -179,6 +190,17 @@ func (c *cluster) onlineWithFencing(n *node, inCluster, peer bool) {
 
 // mustFence marks a node that may be running things and must be made sure of.
 func (c *cluster) mustFence(n *node, why string) {
+	switch {
+	case n.isGuest():
+		c.recoverGuest(n)
+		return
+	case n.remote && n.connection != nil && n.connection.adrift:
+		// What it was inside of is no longer configured: there is only the connection to be cleaned up.
+		n.connection.failed, n.connection.failedStop = true, true
+		return
+	case n.remote:
+		n.requiresReset = true
+	}
 	if !n.unclean || n.reason == "" {
 		n.reason = why
 	}
@@ -190,7 +212,7 @@ func (c *cluster) nodeStates() []NodeState {
 	out := make([]NodeState, 0, len(c.nodes))
 	for _, n := range c.nodes {
 		out = append(out, NodeState{ID: n.id, Name: n.name, Online: n.online, Standby: n.standby, StandbyOnFail: n.onFail,
-			Maintenance: n.maint, Pending: n.pending, Unclean: n.unclean, ShuttingDown: n.shutdown, Active: len(n.running), Attributes: n.attrs})
+			Maintenance: n.maint, Pending: n.pending, Unclean: n.unclean, ShuttingDown: n.shutdown, Remote: n.isRemote(), Guest: n.isGuest(), Active: len(n.running), Attributes: n.attrs})
 	}
 	return out
 }

@@ -3,6 +3,9 @@ package scheduler
 // planProbes asks where each resource's state is unknown.
 func (c *cluster) planProbes() {
 	for _, n := range c.nodes {
+		if !n.online && n.failedRemote() {
+			c.mustFence(n, "the connection is unrecoverable")
+		}
 		if !n.online || n.unclean || n.pending || n.noProbe {
 			continue
 		}
@@ -33,6 +36,9 @@ func (c *cluster) probe(r *resource, n *node) {
 		if r.weights[n.index].discover != discoverExclusive {
 			return
 		}
+	}
+	if c.skipsRemoteProbe(r, n) {
+		return
 	}
 	p := c.action(r, "monitor", 0, n, false)
 	p.optional = false

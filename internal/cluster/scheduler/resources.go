@@ -23,12 +23,14 @@ func (c *cluster) readResources() {
 			c.resources = append(c.resources, r)
 		}
 	}
+	c.addGuestConnections()
 	for _, r := range c.resources {
 		r.leaves(func(p *resource) { c.conf.haveDevice = c.conf.haveDevice || p.class == "stonith" })
 	}
 	c.conf.haveDevice = c.conf.haveDevice || c.conf.haveWatchdog
 	slices.SortStableFunc(c.resources, func(a, b *resource) int { return cmp.Compare(b.priority, a.priority) })
 	c.readTags(conf.Child("tags"))
+	c.linkRemotes()
 }
 
 // indexSets notes the elements that an id-ref may name.

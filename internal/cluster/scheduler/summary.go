@@ -7,8 +7,12 @@ func (c *cluster) summarize() []Change {
 	var out []Change
 	for _, a := range c.fences {
 		why := defaultTo(a.reason, "node is unclean")
-		out = append(out, Change{Action: "Fence", Node: a.node.name, Detail: c.conf.stonithAction, Reason: why,
-			Text: fmt.Sprintf("Fence (%s) %s '%s'", c.conf.stonithAction, a.node.name, why)})
+		kind, name := a.meta["stonith_action"], a.node.name
+		if a.node.isGuest() {
+			name += " (resource: " + a.node.connection.container.id + ")"
+		}
+		out = append(out, Change{Action: "Fence", Node: a.node.name, Detail: kind, Reason: why,
+			Text: fmt.Sprintf("Fence (%s) %s '%s'", kind, name, why)})
 	}
 	for _, r := range c.resources {
 		r.leaves(func(p *resource) { out = append(out, summarizeResource(p)...) })

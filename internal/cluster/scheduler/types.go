@@ -138,6 +138,8 @@ type NodeState struct {
 	Pending, Unclean bool
 	// ShuttingDown: it asked to leave.
 	ShuttingDown bool
+	// Remote: it is reached by a connection. Guest: so is it, and it is inside of a resource.
+	Remote, Guest bool
 	// Active is how many primitives are active on it.
 	Active int
 	// Attributes are its permanent and transient attributes.

@@ -66,6 +66,9 @@ func (e *executor) nextCall(node string) int {
 func (e *executor) run(a *transition.Action) string {
 	switch a.Kind {
 	case transition.Pseudo:
+		if a.Node != "" {
+			return "Pseudo action:   " + key(a) + " on " + a.Node
+		}
 		return "Pseudo action:   " + key(a)
 	case transition.Fence:
 		e.fence(a)

@@ -25,24 +25,36 @@ func writeStatus(b *strings.Builder, s *scheduler.State) {
 
 // NodeLines words the states of nodes: one line for each in a special state, then the others together.
 func NodeLines(nodes []scheduler.NodeState) []string {
-	var out, online, offline []string
+	var out []string
+	plain := map[string][]string{}
 	for _, n := range nodes {
-		switch st := nodeWord(n); st {
-		case "online":
-			online = append(online, n.Name)
-		case "OFFLINE":
-			offline = append(offline, n.Name)
+		switch st := nodeWord(n); {
+		case st == "online" || st == "OFFLINE" && !n.Guest:
+			plain[nodePrefix(n)+st] = append(plain[nodePrefix(n)+st], n.Name)
+		case st == "OFFLINE":
+			// A guest that is down is just a resource that is stopped.
 		default:
-			out = append(out, "Node "+n.Name+": "+st)
+			out = append(out, nodePrefix(n)+"Node "+n.Name+": "+st)
 		}
 	}
-	if len(online) > 0 {
-		out = append(out, "Online: [ "+strings.Join(online, " ")+" ]")
-	}
-	if len(offline) > 0 {
-		out = append(out, "OFFLINE: [ "+strings.Join(offline, " ")+" ]")
+	for _, head := range [][2]string{{"online", "Online"}, {"OFFLINE", "OFFLINE"}, {"Remoteonline", "RemoteOnline"},
+		{"RemoteOFFLINE", "RemoteOFFLINE"}, {"Guestonline", "GuestOnline"}} {
+		if names := plain[head[0]]; len(names) > 0 {
+			out = append(out, head[1]+": [ "+strings.Join(names, " ")+" ]")
+		}
 	}
 	return out
+}
+
+// nodePrefix tells the kinds of node apart.
+func nodePrefix(n scheduler.NodeState) string {
+	switch {
+	case n.Guest:
+		return "Guest"
+	case n.Remote:
+		return "Remote"
+	}
+	return ""
 }
 
 func nodeWord(n scheduler.NodeState) string {

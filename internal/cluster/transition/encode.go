@@ -72,9 +72,12 @@ func writeHead(b *strings.Builder, a *Action) {
 	if a.InternalKey != "" {
 		attr(b, "internal_operation_key", a.InternalKey)
 	}
-	if a.Node != "" && a.Kind != Pseudo {
+	if a.Node != "" {
 		attr(b, "on_node", a.Node)
 		attr(b, "on_node_uuid", a.NodeID)
+	}
+	if a.Router != "" {
+		attr(b, "router_node", a.Router)
 	}
 }
 

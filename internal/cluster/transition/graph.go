@@ -70,6 +70,8 @@ type Action struct {
 	InternalKey string
 	// Node and NodeID say where; empty for a pseudo action of a whole clone or group.
 	Node, NodeID string
+	// Router is the cluster node that carries the action out on a remote node; empty for others.
+	Router string
 	// Resource is the name the agent gets: drbd_ha for an anonymous clone's instance, web:1 for a unique one's.
 	Resource string
 	// Instance is the scheduler's name of the instance, drbd_ha:0; equal to Resource outside of clones.
