@@ -130,7 +130,7 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 // encode turns an action into its final form.
 func (c *cluster) encode(a *action) *transition.Action {
 	t := &transition.Action{ID: a.id, Task: a.task, Key: a.key(), Interval: a.interval, TargetRC: a.targetRC, Priority: a.priority,
-		Downed: a.downed, Attrs: map[string]string{}}
+		Downed: a.takesDown(), Attrs: map[string]string{}}
 	switch {
 	case a.pseudo:
 		t.Kind = transition.Pseudo
@@ -168,6 +168,12 @@ func (c *cluster) encodeResource(t *transition.Action, a *action, put func(k, v 
 		put(k, v)
 	}
 	putCloneMeta(r, put)
+	if host := a.host(); host != nil {
+		put("physical_host", host.name)
+		if target := r.meta["container-attribute-target"]; target != "" {
+			put("container_attribute_target", target)
+		}
+	}
 	if a.targetRC != 0 {
 		put("op_target_rc", itoa(a.targetRC))
 	}

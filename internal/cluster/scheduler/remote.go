@@ -117,10 +117,41 @@ func connectionXML(name string, guest *cib.Element) *cib.Element {
 	pair(params, "port", metaValue(guest, "remote-port"))
 	ops := x.Append(cib.NewElement("operations"))
 	ops.Append(cib.NewElement("op", "id", name+"-monitor-30s", "name", "monitor", "interval", defaultRemoteMonitor, "timeout", "30s"))
-	if t := metaValue(guest, "remote-connect-timeout"); t != "" {
-		ops.Append(cib.NewElement("op", "id", name+"-start-0", "name", "start", "interval", "0", "timeout", t))
-	}
+	ops.Append(cib.NewElement("op", "id", name+"-start-0", "name", "start", "interval", "0",
+		"timeout", defaultTo(metaValue(guest, "remote-connect-timeout"), "60s")))
 	return x
+}
+
+// host is the cluster node on which the machine that a guest node is inside of is at the time of an action; nil for others.
+func (a *action) host() *node {
+	if a.node == nil || !a.node.isGuest() {
+		return nil
+	}
+	box, task := a.node.connection.container, a.task
+	if task == "notify" || task == "notified" {
+		task = a.notes["notify_operation"]
+	}
+	switch task {
+	case "stop", "stopped", "demote", "demoted":
+		return box.curNode()
+	case "start", "running", "monitor", "promote", "promoted":
+		return box.assigned
+	}
+	return nil
+}
+
+// takesDown lists the nodes that are down once an action is done.
+func (a *action) takesDown() []string {
+	if a.rsc != nil && a.rsc.connects != nil && a.is("stop") && !a.pseudo && !a.rsc.migrates() {
+		return []string{a.rsc.connects.id}
+	}
+	return a.downed
+}
+
+// migrates tells whether the resource is going to be moved without being stopped.
+func (r *resource) migrates() bool {
+	a := r.firstAction("migrate_to", nil)
+	return a != nil && !a.optional
 }
 
 // linkRemotes ties connections to their nodes, and what is inside of a container to it.
@@ -154,9 +185,7 @@ func (c *cluster) linkConnection(p *resource) {
 		// A failure is forgotten when the connection may be tried again, and not before.
 		p.failTimeout = p.reconnect
 	}
-	if p.container == nil {
-		p.connects.unclean = c.conf.startupFencing && c.conf.stonith
-	}
+	p.connects.unclean = p.container == nil && c.conf.startupFencing && c.conf.stonith
 }
 
 // guestOf is the connection of the guest node that is inside of a resource, or nil.

@@ -13,7 +13,7 @@ func (c *cluster) state() *State {
 func (c *cluster) resourceState(r *resource) ResourceState {
 	s := ResourceState{ID: r.id, Name: shownName(r), Kind: ResourceKind(r.kind), Class: r.class, Provider: r.provider, Type: r.typ, Role: r.state(true),
 		Target: parseRole(r.meta["target-role"]), Managed: r.managed, Maintenance: r.maintenance, Blocked: r.blocked,
-		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Promotable: r.kind == clone && r.promotable,
+		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Internal: boolOr(r.meta["internal-rsc"], false), Promotable: r.kind == clone && r.promotable,
 		Unique: r.kind == clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
 	if s.Role == RoleStarted && r.isPromotable() {
 		s.Role = RoleUnpromoted

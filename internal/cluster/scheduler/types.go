@@ -176,7 +176,9 @@ type ResourceState struct {
 	// Failed: its last operation failed. FailureIgnored: so it did, and on-fail=ignore.
 	Failed, FailureIgnored bool
 	Orphan                 bool
-	Disabled               bool
+	// Internal: it is not in the configuration but follows from it, and is no concern of people's.
+	Internal bool
+	Disabled bool
 	// Hindered lists the nodes on which a probe found that its agent cannot work; Hindrance is how that is told.
 	Hindered  []string
 	Hindrance string

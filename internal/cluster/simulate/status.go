@@ -97,7 +97,7 @@ func ResourceLines(s *scheduler.State) []string {
 		p.names = append(p.names, n.Name)
 	}
 	for _, r := range s.Resources {
-		if r.Orphan && r.Role <= scheduler.RoleStopped {
+		if r.Internal || r.Orphan && r.Role <= scheduler.RoleStopped {
 			continue
 		}
 		p.resource(r, 0)
