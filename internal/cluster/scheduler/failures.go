@@ -165,6 +165,10 @@ func (c *cluster) failurePolicy(r *resource, task string, interval time.Duration
 		}
 	}
 	switch {
+	case value == "restart-container" && r.container != nil:
+		return failContainer, fallback(task)
+	case r.connects != nil && r.container == nil && value == "" && task != "start" && !(task == "monitor" && interval == 0):
+		return c.connectionPolicy(r)
 	case task == "stop" && c.conf.stonith:
 		return failFence, RoleStarted
 	case task == "stop":

@@ -598,3 +598,61 @@ func (c *cluster) stopContainers() {
 		}
 	}
 }
+
+// connectionPolicy is what the failure of a remote node's connection means when nothing else is configured.
+func (c *cluster) connectionPolicy(r *resource) (onFail, Role) {
+	switch {
+	case !r.managed:
+		return failStop, RoleStopped
+	case r.reconnect > 0:
+		return failReset, RoleStopped
+	}
+	return failReset, RoleStarted
+}
+
+// activeOnLost deals with a resource active on a node that is not there.
+func (c *cluster) activeOnLost(r *resource, n *node) {
+	why := r.id + " is thought to be active there"
+	switch {
+	case n.isGuest():
+		r.failed, r.failedStop = true, true
+	case !c.conf.stonith:
+		return
+	case n.remote && n.connection != nil && !n.connection.failed:
+		// Should the connection come up elsewhere, there is no need for fencing.
+		n.seen = false
+		why = r.id + " is active there (fencing will be revoked if remote connection can be re-established elsewhere)"
+	}
+	c.mustFence(n, why)
+}
+
+// resetConnection deals with the failed connection to a remote node.
+func (c *cluster) resetConnection(r *resource, n *node) {
+	r.failed, r.failedStop = true, true
+	if t := r.connects; c.conf.stonith && t != nil && t.isRemote() && !t.wasFenced {
+		c.mustFence(t, "remote connection is unrecoverable")
+	}
+	if r.role > RoleStopped {
+		c.stop(r, n, false)
+	}
+	if r.reconnect > 0 {
+		r.nextRole = RoleStopped
+	}
+}
+
+// restartContainer deals with a failure that is mended by restarting what the resource is inside of.
+func (c *cluster) restartContainer(r *resource, n *node) {
+	r.failed, r.failedStop = true, true
+	switch {
+	case r.container != nil && r.bundled():
+		// The connection may be elsewhere than the container, whose place is not known yet.
+		c.stopNeeded = append(c.stopNeeded, r.container)
+	case r.container != nil:
+		c.stop(r.container, n, false)
+	case r.role > RoleStopped:
+		c.stop(r, n, false)
+	}
+}
+
+// bundled tells whether a resource is part of a bundle.
+func (r *resource) bundled() bool { return false }

@@ -12,6 +12,8 @@ const (
 	failIgnore onFail = iota
 	failDemote
 	failRecover
+	failReset     // of the connection to a remote node: the node is fenced
+	failContainer // what it is inside of is restarted
 	failStop
 	failBan
 	failStandby
@@ -181,6 +183,12 @@ func (h *replay) clearFailure() {
 	case failBlock, failIgnore, failDemote, failRecover:
 		h.onFail = failIgnore
 		h.r.nextRole = RoleUnknown
+	case failReset:
+		// With a reconnect interval, the failure must expire first.
+		if h.r.reconnect == 0 {
+			h.onFail = failIgnore
+			h.r.nextRole = RoleUnknown
+		}
 	}
 }
 
@@ -272,8 +280,8 @@ func (h *replay) finish() {
 			}
 		}
 	}
-	if r.role > RoleStopped && !n.online && !n.maint && r.managed && c.conf.stonith {
-		c.mustFence(n, r.id+" is thought to be active there")
+	if r.role > RoleStopped && !n.online && !n.maint && r.managed {
+		c.activeOnLost(r, n)
 	}
 	policy := h.onFail
 	if n.unclean {
@@ -281,6 +289,10 @@ func (h *replay) finish() {
 		policy = failIgnore
 	}
 	h.react(policy)
+	if r.failed && r.connects != nil && r.connects.unclean {
+		// It failed: another attempt is no reason to spare the node.
+		r.connects.seen = true
+	}
 	if r.role <= RoleStopped {
 		if _, _, numbered := cutInstance(r.historyName); numbered {
 			// Names with numbers are of older days, and bind nothing that has stopped.
@@ -314,6 +326,10 @@ func (h *replay) react(policy onFail) {
 		h.c.addScore(r, n, -infinity, "__action_migration_auto__")
 	case failStop:
 		r.nextRole = RoleStopped
+	case failReset:
+		h.c.resetConnection(r, n)
+	case failContainer:
+		h.c.restartContainer(r, n)
 	case failRecover:
 		if r.role > RoleStopped {
 			r.failed, r.failedStop = true, true
