@@ -28,6 +28,7 @@ type action struct {
 	needsAny    int  // runnable when so many of those before it are; 0 for the ordinary rule
 	runnableHit int
 	reachedFrom *action // the probe whose followers were walked last, if this was one of them
+	demanded    bool    // a fencing that something asks for
 	rescheduled bool    // its parameters changed
 
 	needs    requirement

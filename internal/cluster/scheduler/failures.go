@@ -28,6 +28,14 @@ func (c *cluster) failCount(r *resource, n *node, effective bool) (count int, la
 		c.now.After(last.Add(r.failTimeout)) {
 		count = 0
 	}
+	for _, f := range r.fillers {
+		// What fails inside is mended by restarting the container, and so counts for it.
+		more, when := c.failCount(f, n, effective)
+		count = addScores(count, more)
+		if when.After(last) {
+			last = when
+		}
+	}
 	return count, last
 }
 
@@ -92,7 +100,7 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 	clearWhy := ""
 	unexpired := 0
 	if r.failTimeout > 0 && !op.changed.IsZero() {
-		expired = !c.now.Before(op.changed.Add(r.failTimeout)) && !c.blockingFailure(r, n)
+		expired = !c.now.Before(op.changed.Add(r.failTimeout)) && !c.blockingFailure(r, n) && !c.awaitsFencing(r, op)
 		var last time.Time
 		unexpired, last = c.failCount(r, n, true)
 		if unexpired > 0 && c.now.Before(last.Add(r.failTimeout)) {
@@ -106,13 +114,18 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 			} else {
 				expired = false
 			}
+		} else if op.isLastFailure() && r.reconnect > 0 {
+			clearWhy = "reconnect interval is set"
 		}
 	}
 	if !expired && op.isLastFailure() && op.xml.Get("op-digest") != "" && c.digestChanged(r, n, op) && (op.task == "start" || op.task == "monitor") {
 		clearWhy = "resource parameters have changed"
 	}
 	if clearWhy != "" {
-		c.clearFailCount(r, n, clearWhy)
+		a := c.clearFailCount(r, n, clearWhy)
+		if c.conf.stonith && r.reconnect > 0 && r.connects != nil {
+			orderActions(c.fenceIfNeeded(r.connects), a, impliesThen)
+		}
 	}
 	if expired && op.isProbe() {
 		switch op.rc {
@@ -124,11 +137,12 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 }
 
 // clearFailCount plans to forget a resource's failures on a node.
-func (c *cluster) clearFailCount(r *resource, n *node, why string) {
+func (c *cluster) clearFailCount(r *resource, n *node, why string) *action {
 	a := c.action(r, "clear_failcount", 0, n, false)
 	a.reason = why
 	a.crm = true
 	a.runnable = true
+	return a
 }
 
 // failurePolicy is what on-fail says about an operation, and the role to fall back to.
@@ -165,7 +179,7 @@ func (c *cluster) failurePolicy(r *resource, task string, interval time.Duration
 		}
 	}
 	switch {
-	case value == "restart-container" && r.container != nil:
+	case r.container != nil && (value == "restart-container" || value == "" && r.connects == nil && task != "stop"):
 		return failContainer, fallback(task)
 	case r.connects != nil && r.container == nil && value == "" && task != "start" && !(task == "monitor" && interval == 0):
 		return c.connectionPolicy(r)
@@ -314,18 +328,35 @@ func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
 	if want == "" && op.interval == 0 {
 		return false
 	}
-	return want != c.opDigest(r, n, op, "") && !c.onlySecretsDiffer(r, n, op)
+	return want != c.opDigest(r, n, op) && !c.onlySecretsDiffer(r, n, op)
 }
 
 // onlySecretsDiffer tells whether all parameters but the private ones are the same: a CIB shown to people has those
 // taken out.
 func (c *cluster) onlySecretsDiffer(r *resource, n *node, op *record) bool {
 	want := op.xml.Get("op-secure-digest")
-	return want != "" && op.interval == 0 && want == c.opDigest(r, n, op, op.xml.Get("op-secure-params"))
+	return want != "" && want == c.publicDigest(r, n, op)
 }
 
-// opDigest is the digest an operation would be recorded with if it ran now, without the parameters listed.
-func (c *cluster) opDigest(r *resource, n *node, op *record, without string) string {
+// publicDigest is the digest of the parameters that are no secrets.
+func (c *cluster) publicDigest(r *resource, n *node, op *record) string {
+	p := c.opParameters(r, n, op)
+	for _, name := range strings.Fields(op.xml.Get("op-secure-params")) {
+		delete(p, name)
+	}
+	if r.class == "stonith" && compareVersions(op.xml.Get("crm_feature_set"), "3.16.0") < 0 {
+		// Parameters that only the fencer knows, and agents do not declare, were left out in older days.
+		for name := range p {
+			if strings.HasPrefix(name, "pcmk_") || name == "provides" || name == "stonith-timeout" {
+				delete(p, name)
+			}
+		}
+	}
+	return cib.OpDigest(p)
+}
+
+// opParameters are the parameters an operation would run with now.
+func (c *cluster) opParameters(r *resource, n *node, op *record) map[string]string {
 	p := map[string]string{}
 	for k, v := range c.parameters(r, n) {
 		p[k] = v
@@ -333,9 +364,12 @@ func (c *cluster) opDigest(r *resource, n *node, op *record, without string) str
 	if conf := findOp(r, op.task, op.interval); conf != nil {
 		c.nvPairs(p, "instance_attributes", ruleContext{now: c.now, rsc: r, node: n}, conf.xml)
 	}
-	for _, name := range strings.Fields(without) {
-		delete(p, name)
-	}
+	return p
+}
+
+// opDigest is the digest an operation would be recorded with if it ran now.
+func (c *cluster) opDigest(r *resource, n *node, op *record) string {
+	p := c.opParameters(r, n, op)
 	if op.interval > 0 {
 		p["CRM_meta_timeout"] = strconv.FormatInt(c.opTimeout(r, op.task, op.interval).Milliseconds(), 10)
 	}

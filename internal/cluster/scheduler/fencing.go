@@ -63,6 +63,7 @@ func (c *cluster) nodeAction(n *node, task, slot string) *action {
 func (c *cluster) fence(n *node) *action {
 	a := c.fenceAction(n, c.conf.stonithAction)
 	a.reason = n.reason
+	a.optional, a.demanded = false, true
 	return a
 }
 
@@ -77,6 +78,13 @@ func (c *cluster) fenceAction(n *node, kind string) *action {
 	a := c.nodeAction(n, "stonith", key)
 	a.meta["stonith_action"] = kind
 	c.fences = append(c.fences, a)
+	return a
+}
+
+// fenceIfNeeded is a node's fencing, which is carried out only if something else asks for it.
+func (c *cluster) fenceIfNeeded(n *node) *action {
+	a := c.fenceAction(n, c.conf.stonithAction)
+	a.optional = !a.demanded
 	return a
 }
 

@@ -177,6 +177,22 @@ func (c *cluster) applyLocations() {
 	}
 }
 
+// applyExclusive rules out the nodes that a resource with exclusive discovery is not told to be discovered on.
+func (c *cluster) applyExclusive() {
+	for _, r := range c.resources {
+		r.all(func(x *resource) {
+			if !x.exclusive && !x.top().exclusive {
+				return
+			}
+			for i := range x.weights {
+				if x.weights[i].discover != discoverExclusive {
+					x.weights[i].score = -infinity
+				}
+			}
+		})
+	}
+}
+
 // applyLocation applies a constraint to a resource and what is inside it. In a group the first member has the scores, and
 // the others follow it; they get the nodes as candidates only (zero).
 func (c *cluster) applyLocation(r *resource, l *location, zero bool) {

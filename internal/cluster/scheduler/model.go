@@ -32,6 +32,7 @@ type node struct {
 	connection    *resource // that connection, nil when there is none any more
 	requiresReset bool      // a guest whose container must be restarted
 	wasFenced     bool
+	late          bool // known only from an orphaned connection: no place for anything
 	historyRead   bool
 	assigned      int // resources assigned to it in this decision
 	running       []*resource

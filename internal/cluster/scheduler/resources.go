@@ -243,8 +243,8 @@ func (c *cluster) initialWeights(r *resource) {
 	r.knownOn = make([]bool, len(c.nodes))
 	r.weights = make(weights, len(c.nodes))
 	if c.conf.symmetric {
-		for i := range r.weights {
-			r.weights[i] = weight{present: true, score: c.nodes[i].base}
+		for i, n := range c.nodes {
+			r.weights[i] = weight{present: !n.late, score: n.base}
 		}
 	}
 }
@@ -259,7 +259,7 @@ func (c *cluster) readClone(r *resource) bool {
 	}
 	r.unique = boolOr(m["globally-unique"], false)
 	r.promotable = r.xml.Name == "master" || boolOr(m["promotable"], false)
-	r.max = intOr(m["clone-max"], len(c.nodes))
+	r.max = intOr(m["clone-max"], c.placesForInstances())
 	r.nodeMax = intOr(m["clone-node-max"], 1)
 	if r.nodeMax > 1 && !r.unique {
 		c.warn("clone " + r.id + ": clone-node-max above 1 needs globally-unique=true; acting as 1")
@@ -282,6 +282,17 @@ func (c *cluster) readClone(r *resource) bool {
 		k.orphan = r.max == 0
 	}
 	return true
+}
+
+// placesForInstances is how many instances a clone has when nothing else is said: one for each node.
+func (c *cluster) placesForInstances() int {
+	count := 0
+	for _, n := range c.nodes {
+		if !n.late {
+			count++
+		}
+	}
+	return count
 }
 
 func firstOf(m map[string]string, names ...string) string {

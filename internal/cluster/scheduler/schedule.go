@@ -18,6 +18,7 @@ func Schedule(in Input) Output {
 	c.readConstraints()
 	c.applyLocations()
 	c.applyThreshold()
+	c.applyExclusive()
 	c.insideContainers()
 	c.findChanges()
 	c.assignAll()

@@ -6,6 +6,9 @@ import "fmt"
 func (c *cluster) summarize() []Change {
 	var out []Change
 	for _, a := range c.fences {
+		if a.optional {
+			continue
+		}
 		why := defaultTo(a.reason, "node is unclean")
 		kind, name := a.meta["stonith_action"], a.node.name
 		if a.node.isGuest() {
