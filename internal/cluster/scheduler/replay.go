@@ -180,7 +180,7 @@ func (h *replay) succeeded(op *record, rc int) {
 // clearFailure forgets the failures a later success mends.
 func (h *replay) clearFailure() {
 	switch h.onFail {
-	case failBlock, failIgnore, failDemote, failRecover:
+	case failBlock, failIgnore, failDemote, failRecover, failContainer:
 		h.onFail = failIgnore
 		h.r.nextRole = RoleUnknown
 	case failReset:
