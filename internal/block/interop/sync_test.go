@@ -32,7 +32,7 @@ func bringUp(t *testing.T, v *machine, n *node) {
 	v.run(t, "drbdadm up r0 2>&1")
 	n.up()
 	n.state("Connected", "Inconsistent", "Inconsistent")
-	v.states(t, "cs:Connected ro:Secondary/Secondary ds:Inconsistent/Inconsistent C r-----")
+	v.states(t, "cs:Connected ro:Secondary/Secondary ds:Inconsistent/Inconsistent")
 }
 
 // inSync brings both up with equal disks, holdfast Primary or the kernel.

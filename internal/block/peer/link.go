@@ -171,6 +171,15 @@ func (m *Machine) refuse(why string) {
 // contradictionRetry is the pause before a connection is tried again that the view did not allow.
 const contradictionRetry = time.Second
 
+// Refused: the peer that answered is not the one configured; the operator has to look.
+func (m *Machine) Refused(e Env, why string) {
+	m.begin(e)
+	m.refuse(why)
+	if !m.linkUp {
+		m.unlink()
+	}
+}
+
 // confused drops the connection because the peer did something that makes no sense now.
 func (m *Machine) confused(what string) {
 	m.emit(Effect{Do: CloseLink, Text: fmt.Sprintf("protocol error: %s while %s", what, m.conn)})

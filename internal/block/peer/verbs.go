@@ -34,10 +34,14 @@ func (m *Machine) refusalFor(r wire.StateReturn, why string) api.VolumeReply {
 
 func (m *Machine) answer(id uint64, r api.VolumeReply) { m.emit(Effect{Do: Answer, ID: id, Reply: r}) }
 
-// Connect: the operator wants a connection.
+// Discarding tells whether this side has been given up in a split brain, which its next handshake settles.
+func (m *Machine) Discarding() bool { return m.discard }
+
+// Connect: the operator wants a connection. discard gives this side up in a split brain; a volume in the log follows the log
+// instead.
 func (m *Machine) Connect(e Env, discard bool) {
 	m.begin(e)
-	m.wanted, m.reason, m.retryAt, m.discard = true, "", 0, discard
+	m.wanted, m.reason, m.retryAt, m.discard = true, "", 0, discard && !m.adopted()
 	if m.conn == wire.StandAlone {
 		m.conn = wire.WFConnection
 	}

@@ -12,11 +12,20 @@ type Buffer struct {
 	B     []byte // as long as was asked for
 	whole []byte
 	pool  *sync.Pool
+	sent  func()
 }
+
+// Notice is an empty buffer that calls f, once and from any goroutine, when it is released: after the packet it was given to
+// Send with has been sent, or never will be.
+func Notice(f func()) *Buffer { return &Buffer{sent: f} }
 
 // Release gives the buffer back; it must not be used afterwards.
 func (b *Buffer) Release() {
-	if b != nil && b.pool != nil {
+	switch {
+	case b == nil:
+	case b.sent != nil:
+		b.sent()
+	case b.pool != nil:
 		b.pool.Put(b)
 	}
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"bufio"
 	"errors"
+	"hash"
 	"net"
 	"sync"
 	"time"
@@ -32,9 +33,22 @@ type outbox struct {
 }
 
 type outItem struct {
-	end    int // of its fixed part in heads
+	end    int  // of its fixed part in heads, with the room for a digest at its end
+	sum    bool // a digest of extra goes there
 	extra  []byte
 	buffer *Buffer
+}
+
+// fillSums writes the digests of the data, on the goroutine that sends it.
+func (q outbox) fillSums(h hash.Hash) {
+	for _, it := range q.items {
+		if !it.sum {
+			continue
+		}
+		h.Reset()
+		h.Write(it.extra)
+		h.Sum(q.heads[it.end-h.Size() : it.end-h.Size()])
+	}
 }
 
 const readBuffer = 64 << 10
@@ -89,10 +103,16 @@ func (c *channel) push(l *Link, cmd wire.Command, p wire.Payload, extra []byte, 
 		buffer.Release()
 		return
 	}
-	n := p.Len() + len(extra)
+	sum := 0
+	if cmd.CarriesDigest() {
+		sum = l.sumLen
+	}
+	n := p.Len() + sum + len(extra)
 	c.queue.heads = wire.AppendHeader(c.queue.heads, l.form(n), wire.Header{Command: cmd, Length: uint32(n)})
 	c.queue.heads = p.AppendTo(c.queue.heads)
-	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads), extra: extra, buffer: buffer})
+	var room [wire.MaxDigest]byte
+	c.queue.heads = append(c.queue.heads, room[:sum]...)
+	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads), sum: sum > 0, extra: extra, buffer: buffer})
 	c.wake.Signal()
 }
 

@@ -30,6 +30,10 @@ type Config struct {
 	Instance string // random name of this process's life, for the hello
 	// Secret and HMAC (sha1, sha256, ...) authenticate an unbound peer; HMAC empty: not.
 	Secret, HMAC string
+	// Integrity is data-integrity-alg, empty for none (between two holdfast peers CRC32C then).
+	Integrity string
+	// Refused is told when the peer was refused (ErrRefused); Connect returns. It may be called from any goroutine.
+	Refused func(error)
 	// PingInterval, PingTimeout and Retry; zero values are block's limits for a bound or an unbound peer.
 	PingInterval, PingTimeout, Retry time.Duration
 	Log                              *slog.Logger
@@ -82,6 +86,12 @@ func Connect(ctx context.Context, cfg Config) (*Link, error) {
 		l, err := attempt(ctx, cfg)
 		if err == nil {
 			return l, nil
+		}
+		if errors.Is(err, ErrRefused) && !cfg.Bound {
+			if cfg.Refused != nil {
+				cfg.Refused(err)
+			}
+			return nil, fmt.Errorf("connect to %s: %w", cfg.Peer, err)
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to %s: %w", cfg.Peer, ctx.Err())
@@ -213,10 +223,10 @@ func (p *pairing) run() error {
 		case e := <-p.ends:
 			if e.err != nil {
 				p.dialing = false
-				dial.Reset(p.cfg.Retry)
-				if p.data != nil {
+				if p.data != nil && p.cfg.Bound {
 					return e.err
 				}
+				dial.Reset(p.again())
 				p.note(e.err)
 				continue
 			}
@@ -226,6 +236,15 @@ func (p *pairing) run() error {
 		}
 	}
 	return nil
+}
+
+// again is the pause before another dial. The kernel module listens only now and then, and may dial the second connection
+// itself; with one connection there, it is not left waiting.
+func (p *pairing) again() time.Duration {
+	if p.data != nil || p.meta != nil {
+		return min(yieldDelay, p.cfg.Retry)
+	}
+	return p.cfg.Retry
 }
 
 func (p *pairing) note(err error) { p.cfg.Log.Debug("dial the peer", "peer", p.cfg.Peer, "err", err) }

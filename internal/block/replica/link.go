@@ -2,8 +2,10 @@ package replica
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -43,7 +45,11 @@ type Link struct {
 	pingsBack atomic.Int64
 	pingWant  atomic.Int64
 	credit    *credit
-	stepped   bool // its caller moves the packets: see Stepped
+	newSum    func() hash.Hash // of the data of a packet; nil for none
+	sumIn     hash.Hash        // of the reader's goroutine
+	sumLen    int
+	sumRoom   [wire.MaxDigest]byte // of the reader's goroutine
+	stepped   bool                 // its caller moves the packets: see Stepped
 }
 
 // Packet is what came from the peer. Body is valid during the handler only; Data, if not nil, belongs to the receiver,
@@ -163,7 +169,7 @@ func (l *Link) receive(h wire.Header) error {
 	}
 	size := int(h.Length)
 	switch h.Command {
-	case wire.Data, wire.RSDataReply:
+	case wire.Data, wire.DataReply, wire.RSDataReply:
 		return l.receiveData(p, size)
 	}
 	body := l.data.scratch(size)
@@ -176,17 +182,18 @@ func (l *Link) receive(h wire.Header) error {
 }
 
 func (l *Link) receiveData(p Packet, size int) error {
-	if size < wire.DataInfoLen || (size-wire.DataInfoLen)%512 != 0 || size-wire.DataInfoLen > block.MaxIO {
+	head := wire.DataInfoLen + l.sumLen
+	n := size - head
+	if n < 0 || n%512 != 0 || n > block.MaxIO {
 		return fmt.Errorf("%v of %d bytes", p.Command, size)
 	}
-	fixed := l.data.scratch(wire.DataInfoLen)
+	fixed := l.data.scratch(head)
 	if _, err := io.ReadFull(l.data.in, fixed); err != nil {
 		return err
 	}
 	if err := p.Info.Decode(fixed); err != nil {
 		return err
 	}
-	n := size - wire.DataInfoLen
 	if !l.credit.take(n) {
 		return errors.New("closed here")
 	}
@@ -195,7 +202,24 @@ func (l *Link) receiveData(p Packet, size int) error {
 		p.Data.Release()
 		return err
 	}
+	if err := l.checkSum(fixed[wire.DataInfoLen:], p.Data.B); err != nil {
+		p.Data.Release()
+		return fmt.Errorf("%v of %d bytes at sector %d: %w", p.Command, n, p.Info.Sector, err)
+	}
 	l.handler(p)
+	return nil
+}
+
+// checkSum compares data with the digest that came before it.
+func (l *Link) checkSum(want, data []byte) error {
+	if l.sumLen == 0 {
+		return nil
+	}
+	l.sumIn.Reset()
+	l.sumIn.Write(data)
+	if !bytes.Equal(l.sumIn.Sum(l.sumRoom[:0]), want) {
+		return errors.New("Digest integrity check FAILED: the data changed on its way, or in memory while it was sent")
+	}
 	return nil
 }
 
@@ -273,12 +297,14 @@ func (l *Link) write(c *channel) {
 		out = &bufferSender{w: bufio.NewWriterSize(c.conn, 64<<10)}
 	}
 	defer c.conn.Close()
+	sum := l.sumOut()
 	var spent outbox
 	for {
 		q, ok := c.take(spent)
 		if !ok {
 			return
 		}
+		q.fillSums(sum)
 		err := l.transmit(c, out, q)
 		if err != nil {
 			l.fail("send", err)
@@ -288,6 +314,14 @@ func (l *Link) write(c *channel) {
 		clear(q.items)
 		spent = q
 	}
+}
+
+// sumOut is a digest for one writer; nil for none.
+func (l *Link) sumOut() hash.Hash {
+	if l.newSum == nil {
+		return nil
+	}
+	return l.newSum()
 }
 
 // drain releases what will not be sent.

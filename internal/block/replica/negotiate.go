@@ -2,13 +2,9 @@ package replica
 
 import (
 	"crypto/hmac"
-	"crypto/md5"
 	"crypto/rand"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
+	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strconv"
 	"time"
@@ -18,7 +14,10 @@ import (
 
 // offered are the features this side has. Write-same is offered because with it come the limits in P_SIZES and the rules
 // for a crashed Primary of DRBD 8.4.7; P_SIZES says that no such writes are to be sent.
-const offered = wire.FeatureTrim | wire.FeatureThinResync | wire.FeatureWriteSame | wire.FeatureWriteZeroes
+const offered = wire.FeatureTrim | wire.FeatureThinResync | wire.FeatureWriteSame | wire.FeatureWriteZeroes | wire.FeatureHoldfast
+
+// ErrRefused is a peer that proved to be another than configured: trying again is of no use before an operator has looked.
+var ErrRefused = errors.New("the peer is refused")
 
 // negotiate agrees on the protocol version and the features, then authenticates.
 func (l *Link) negotiate() error {
@@ -40,12 +39,34 @@ func (l *Link) negotiate() error {
 	if l.Protocol, l.Features, err = ours.Agree(theirs); err != nil {
 		return err
 	}
-	if l.cfg.HMAC == "" {
-		return nil
+	if err := l.agreeDigest(); err != nil || l.cfg.HMAC == "" {
+		return err
 	}
 	if err := l.authenticate(); err != nil {
 		return fmt.Errorf("authentication of %s: %w", l.cfg.Peer, err)
 	}
+	return nil
+}
+
+// implicitDigest protects data between two holdfast peers that configure nothing else.
+const implicitDigest = "crc32c"
+
+// agreeDigest picks what precedes the data of a packet. With a foreign peer it is what the configuration says; that both
+// say the same is seen to when P_PROTOCOL comes.
+func (l *Link) agreeDigest() error {
+	name := l.cfg.Integrity
+	if name == "" && l.Features&wire.FeatureHoldfast != 0 {
+		name = implicitDigest
+	}
+	if name == "" {
+		return nil
+	}
+	alg, err := wire.Digest(name)
+	if err != nil {
+		return fmt.Errorf("data-integrity-alg: %w", err)
+	}
+	l.sumIn, l.newSum = alg(), alg
+	l.sumLen = l.sumIn.Size()
 	return nil
 }
 
@@ -71,9 +92,9 @@ const maxChallenge = 2 * challengeLen
 
 // authenticate proves to each side that the other knows the shared secret: an HMAC of a random challenge.
 func (l *Link) authenticate() error {
-	alg, err := digest(l.cfg.HMAC)
+	alg, err := wire.Digest(l.cfg.HMAC)
 	if err != nil {
-		return err
+		return fmt.Errorf("cram-hmac-alg: %w", err)
 	}
 	mine := make([]byte, challengeLen)
 	rand.Read(mine)
@@ -100,7 +121,7 @@ func (l *Link) authenticate() error {
 		return err
 	}
 	if !hmac.Equal(answer, sign(mine)) {
-		return fmt.Errorf("wrong answer: do both nodes have the same shared-secret?")
+		return fmt.Errorf("%w: wrong answer: do both nodes have the same shared-secret?", ErrRefused)
 	}
 	return nil
 }
@@ -111,22 +132,6 @@ func (l *Link) sendRaw(cmd wire.Command, body []byte) error {
 		return fmt.Errorf("send %v: %w", cmd, err)
 	}
 	return nil
-}
-
-func digest(name string) (func() hash.Hash, error) {
-	switch name {
-	case "md5":
-		return md5.New, nil
-	case "sha1":
-		return sha1.New, nil
-	case "sha256":
-		return sha256.New, nil
-	case "sha384":
-		return sha512.New384, nil
-	case "sha512":
-		return sha512.New, nil
-	}
-	return nil, fmt.Errorf("cram-hmac-alg %q is not known: use sha1, sha256, sha512 or md5", name)
 }
 
 func parseHex(s string) uint64 {

@@ -32,6 +32,9 @@ func NewStepped(cfg, theirs Config, acceptedMeta bool) (Stepped, error) {
 	if l.Protocol, l.Features, err = features.Agree(features); err != nil {
 		return Stepped{}, fmt.Errorf("connect to %s: %w", cfg.Peer, err)
 	}
+	if err = l.agreeDigest(); err != nil {
+		return Stepped{}, err
+	}
 	l.data, l.meta = newChannel(nil, false), newChannel(nil, false)
 	return Stepped{l}, nil
 }
@@ -45,6 +48,7 @@ func (s Stepped) Take(meta bool) []byte {
 	}
 	q := c.queue
 	c.queue = outbox{}
+	q.fillSums(s.sumOut())
 	var out bytes.Buffer
 	from := 0
 	for _, it := range q.items {

@@ -90,6 +90,8 @@ type connection struct {
 	bitmapIn *bitmapIn
 	peerJobs int // writes of this or an earlier link under way
 	seq      uint32
+	protocol uint32   // of the link: A, B or C
+	sentSeq  []uint32 // protocol A: of the last sending of each operation
 	ackSeq   uint32
 	heardAck clock.Boottime
 }

@@ -34,6 +34,7 @@ const (
 	forPeer                        // a write of the peer
 	forPeerSync                    // a flush for the peer
 	forResync                      // a read for the peer's resync
+	forPeerRead                    // a read for the peer's application
 	forFinish                      // the flush at the end of a resync
 )
 
@@ -41,6 +42,8 @@ const (
 type job struct {
 	work    work
 	purpose purpose
+	before  bool // flush before writing
+	after   bool // flush after writing
 	dev     disk.Device
 	off     int64
 	length  int64
@@ -122,6 +125,19 @@ func (w *workers) run() {
 }
 
 func (j *job) run() error {
+	if j.before {
+		if err := j.dev.Flush(); err != nil {
+			return err
+		}
+	}
+	err := j.perform()
+	if err == nil && j.after {
+		err = j.dev.Flush()
+	}
+	return err
+}
+
+func (j *job) perform() error {
 	switch j.work {
 	case doRead:
 		return j.dev.ReadAt(j.data, j.off)

@@ -41,8 +41,18 @@ func (e *engine) dial(p peer.LinkPolicy) {
 		cfg.Secret, cfg.HMAC = net.Text("shared-secret", ""), net.Text("cram-hmac-alg", "")
 		cfg.PingInterval = seconds(net.Number("ping-int", 0))
 		cfg.PingTimeout = tenths(net.Number("ping-timeout", 0))
+		cfg.Integrity = net.Text("data-integrity-alg", "")
+		cfg.Refused = func(err error) { e.inbox.call(func() { e.linkRefused(err, attempt) }) }
 	}
 	e.conn.cancel = e.connect(cfg, func(l *replica.Link) { e.linkUp(l, attempt) })
+}
+
+// linkRefused: the peer is not the one configured.
+func (e *engine) linkRefused(why error, attempt int) {
+	if attempt != e.conn.attempt || e.conn.cancel == nil {
+		return
+	}
+	e.machine.Refused(e.env(), why.Error())
 }
 
 // connector begins to connect and gives the way to stop that. up is called on the engine's goroutine.
@@ -76,6 +86,10 @@ func (e *engine) linkUp(l *replica.Link, attempt int) {
 	e.conn.receiver = writepath.NewReceiver()
 	e.conn.received = e.conn.received[:0]
 	e.conn.bitmapIn, e.conn.seq, e.conn.ackSeq, e.conn.heardAck = nil, 0, 0, e.now()
+	e.conn.protocol = e.protocol()
+	if e.path != nil {
+		e.path.SetForeign(l.Features&wire.FeatureHoldfast == 0)
+	}
 	l.Start(e.pool, func(p replica.Packet) { e.inbox.post(event{link: l, packet: decode(p)}) },
 		func(reason string, silent bool) { e.inbox.call(func() { e.linkDown(l, reason, silent) }) })
 	e.machine.LinkUp(e.env(), peer.LinkInfo{Protocol: l.Protocol, Features: l.Features, ResolveConflicts: l.ResolveConflicts,
@@ -103,18 +117,33 @@ func (e *engine) linkDown(l *replica.Link, reason string, silent bool) {
 // protocolInfo is P_PROTOCOL as this node's configuration has it.
 func (e *engine) protocolInfo() wire.ProtocolInfo {
 	net := e.cfg.Resource.Net()
-	i := wire.ProtocolInfo{Protocol: wire.ProtocolC, AfterSB0Pri: afterSB(net.Text("after-sb-0pri", "disconnect")),
+	i := wire.ProtocolInfo{Protocol: e.protocol(), AfterSB0Pri: afterSB(net.Text("after-sb-0pri", "disconnect")),
 		AfterSB1Pri: afterSB(net.Text("after-sb-1pri", "disconnect")), AfterSB2Pri: afterSB(net.Text("after-sb-2pri", "disconnect"))}
-	switch e.cfg.Resource.Protocol() {
-	case "A":
-		i.Protocol = wire.ProtocolA
-	case "B":
-		i.Protocol = wire.ProtocolB
-	}
 	if net.Bool("allow-two-primaries", false) {
 		i.TwoPrimaries = 1
 	}
+	if !e.conn.policy.Bound {
+		i.IntegrityAlg = net.Text("data-integrity-alg", "")
+	}
+	if e.machine.Discarding() {
+		i.ConnFlags |= wire.ConnDiscardMyData
+	}
 	return i
+}
+
+// protocol is the replication protocol. Within a cluster a write is acknowledged only when every member of U has it (S2),
+// whatever the configuration says.
+func (e *engine) protocol() uint32 {
+	if e.conn.policy.Bound {
+		return wire.ProtocolC
+	}
+	switch e.cfg.Resource.Protocol() {
+	case "A":
+		return wire.ProtocolA
+	case "B":
+		return wire.ProtocolB
+	}
+	return wire.ProtocolC
 }
 
 // afterSB numbers the split-brain policies as the wire does.
@@ -143,7 +172,9 @@ func (e *engine) sizesInfo() wire.SizesInfo {
 
 func (e *engine) syncParams() wire.SyncParams {
 	o := e.cfg.Resource.Disk(e.volume)
-	return wire.SyncParams{Rate: uint32(o.Number("resync-rate", 250)), PlanAhead: uint32(o.Number("c-plan-ahead", 20)),
+	net := e.cfg.Resource.Net()
+	return wire.SyncParams{Rate: uint32(o.Number("resync-rate", 250)), VerifyAlg: net.Text("verify-alg", ""),
+		CsumsAlg: net.Text("csums-alg", ""), PlanAhead: uint32(o.Number("c-plan-ahead", 20)),
 		DelayTarget: uint32(o.Number("c-delay-target", 10)), FillTarget: uint32(o.Number("c-fill-target", 100)),
 		MaxRate: uint32(o.Number("c-max-rate", 102400))}
 }

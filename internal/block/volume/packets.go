@@ -19,7 +19,7 @@ func decode(p replica.Packet) packet {
 	var err error
 	switch p.Command {
 	case wire.WriteAck, wire.RSWriteAck, wire.RecvAck, wire.NegAck, wire.NegRSDReply, wire.NegDReply, wire.RSIsInSync,
-		wire.RSCancel, wire.RSDataRequest, wire.RSThinReq, wire.CsumRSRequest, wire.Superseded, wire.RetryWrite:
+		wire.RSCancel, wire.DataRequest, wire.RSDataRequest, wire.RSThinReq, wire.Superseded, wire.RetryWrite, wire.OVResult:
 		err = out.ack.Decode(p.Body)
 	case wire.Barrier, wire.BarrierAck:
 		var b wire.BarrierInfo
@@ -29,7 +29,11 @@ func decode(p replica.Packet) packet {
 		var r wire.RangeInfo
 		err = r.Decode(p.Body)
 		out.info, out.bytes = r.DataInfo, r.Bytes
-	case wire.Data, wire.RSDataReply:
+	case wire.CsumRSRequest, wire.OVRequest, wire.OVReply:
+		if err = out.ack.Decode(p.Body); err == nil {
+			out.body = bytes.Clone(p.Body[wire.BlockAckLen:])
+		}
+	case wire.Data, wire.DataReply, wire.RSDataReply:
 	default:
 		out.body = bytes.Clone(p.Body)
 	}
@@ -80,6 +84,8 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 		if e.path == nil || !e.path.BarrierAck(p.number) {
 			return fmt.Errorf("number %d is not waited for", p.number)
 		}
+	case wire.DataRequest:
+		return e.onReadRequest(l, p)
 	case wire.RSDataRequest, wire.RSThinReq, wire.CsumRSRequest:
 		return e.onResyncRequest(p)
 	case wire.RSDataReply:

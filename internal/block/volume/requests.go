@@ -205,6 +205,8 @@ func (e *engine) handleJob(j *job) {
 		e.peerFlushed(j)
 	case forResync:
 		e.resyncRead(j)
+	case forPeerRead:
+		e.peerRead(j)
 	case forFinish:
 		e.finishFlushed(j)
 	}

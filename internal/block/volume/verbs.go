@@ -23,8 +23,7 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 	case api.VolumeAttach:
 		done(e.doAttach())
 	case api.VolumeConnect:
-		e.machine.Connect(e.env(), false)
-		done(api.VolumeReply{})
+		done(e.doConnect(do.DiscardMyData))
 	case api.VolumeDisconnect:
 		e.machine.Disconnect(e.env(), e.await(done))
 	case api.VolumePrimary:
@@ -52,6 +51,15 @@ func (e *engine) doUp(done func(api.VolumeReply)) {
 	}
 	e.machine.Connect(e.env(), false)
 	e.openFrontend(done)
+}
+
+// doConnect refuses what would throw away the data in use.
+func (e *engine) doConnect(discard bool) api.VolumeReply {
+	if discard && e.machine.IsPrimary() {
+		return failed(codeFailed, "%d: Failure: (123) --discard-my-data not allowed when primary.", e.volume.Minor)
+	}
+	e.machine.Connect(e.env(), discard)
+	return api.VolumeReply{}
 }
 
 func (e *engine) doAttach() api.VolumeReply {

@@ -50,6 +50,29 @@ func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync 
 	}
 	e.conn.received[j.id] = j
 	e.stats.received += uint64(s.Len())
+	if !isResync {
+		e.applyFlags(j)
+	}
+}
+
+// applyFlags prepares what a write of the peer's application demands beside being written.
+func (e *engine) applyFlags(j *job) {
+	flags := j.packet.info.Flags
+	j.before, j.after = flags&wire.DPFlush != 0, flags&(wire.DPFUA|wire.DPFlush) != 0
+	if e.conn.link.Protocol < 100 { // the flags for acknowledgements came with version 100
+		flags &^= wire.DPSendReceiveAck | wire.DPSendWriteAck
+		switch e.conn.protocol {
+		case wire.ProtocolB:
+			flags |= wire.DPSendReceiveAck
+		case wire.ProtocolC:
+			flags |= wire.DPSendWriteAck
+		}
+		j.packet.info.Flags = flags
+	}
+	if flags&wire.DPSendReceiveAck != 0 {
+		replica.SendMeta(e.conn.link, wire.RecvAck, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: j.packet.info.BlockID,
+			Bytes: uint32(j.length), Seq: j.packet.info.Seq})
+	}
 }
 
 // runReceiver carries out what the receiver wants.
@@ -111,6 +134,8 @@ func (e *engine) acknowledge(j *job, isResync bool) {
 	switch {
 	case isResync:
 		cmd, id, seq = wire.RSWriteAck, wire.IDSyncer, e.conn.ackSeq
+	case j.packet.info.Flags&wire.DPSendWriteAck == 0:
+		return // protocols A and B: the barrier's answer tells
 	case e.machine.Conn() == wire.SyncTarget && j.packet.info.Flags&wire.DPMaySetInSync != 0:
 		cmd = wire.RSWriteAck
 		e.store.bits.ClearBytes(j.off, j.length, e.store.size)
@@ -138,24 +163,51 @@ func (e *engine) sendWrite(id writepath.ID) {
 	}
 	r := e.ops[id]
 	e.conn.seq++
-	d := wire.DataInfo{Sector: uint64(r.Offset / 512), BlockID: blockIDBase + uint64(id), Seq: e.conn.seq, Flags: wire.DPSendWriteAck}
+	d := wire.DataInfo{Sector: uint64(r.Offset / 512), BlockID: blockIDBase + uint64(id), Seq: e.conn.seq}
+	var sent *replica.Buffer
+	switch e.conn.protocol {
+	case wire.ProtocolA:
+		sent = e.whenSent(l, id)
+	case wire.ProtocolB:
+		d.Flags |= wire.DPSendReceiveAck
+	default:
+		d.Flags |= wire.DPSendWriteAck
+	}
 	if e.machine.Conn() >= wire.SyncSource && e.machine.Conn() <= wire.PausedSyncT {
 		d.Flags |= wire.DPMaySetInSync
 	}
 	e.stats.sent += uint64(r.Length)
 	switch kindOfOp(r.Op) {
 	case writepath.Write:
-		replica.Send(l, wire.Data, d, r.Data[:r.Length], nil)
+		replica.Send(l, wire.Data, d, r.Data[:r.Length], sent)
 	case writepath.Discard:
 		d.Flags |= wire.DPDiscard
-		replica.Send(l, wire.Trim, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, nil)
+		replica.Send(l, wire.Trim, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, sent)
 	default:
 		d.Flags |= wire.DPZeroes
 		if r.Unmap {
 			d.Flags |= wire.DPDiscard
 		}
-		replica.Send(l, wire.Zeroes, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, nil)
+		replica.Send(l, wire.Zeroes, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, sent)
 	}
+}
+
+// whenSent is for protocol A: a write counts as acknowledged once the network has taken it. What the connection's end takes
+// away is marked out of sync with the rest of its epoch.
+func (e *engine) whenSent(l *replica.Link, id writepath.ID) *replica.Buffer {
+	for int(id) >= len(e.conn.sentSeq) {
+		e.conn.sentSeq = append(e.conn.sentSeq, 0)
+	}
+	seq := e.conn.seq
+	e.conn.sentSeq[id] = seq
+	return replica.Notice(func() {
+		e.inbox.call(func() {
+			if l == e.conn.link && e.path != nil && e.conn.sentSeq[id] == seq {
+				e.conn.sentSeq[id] = 0
+				e.path.PeerAck(id)
+			}
+		})
+	})
 }
 
 func (e *engine) sendBarrier(number uint32) {
@@ -175,13 +227,23 @@ func (e *engine) onAck(p *packet) error {
 		return e.onResyncAck(p)
 	}
 	id := writepath.ID(p.ack.BlockID - blockIDBase)
+	if p.command == wire.NegAck && e.conn.protocol != wire.ProtocolC { // the write may be completed long since
+		s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxDiscard)
+		if err == nil {
+			e.path.Lacks(s)
+		}
+		return err
+	}
 	if e.path == nil || p.ack.BlockID>>32 != blockIDBase>>32 || int(id) >= len(e.ops) || e.ops[id] == nil {
 		return fmt.Errorf("block ID %x is not ours", p.ack.BlockID)
 	}
 	ok := true
 	switch p.command {
 	case wire.RecvAck:
-		return nil
+		if e.conn.protocol != wire.ProtocolB {
+			return nil
+		}
+		ok = e.path.PeerAck(id)
 	case wire.NegAck:
 		if e.machine.PeerRequired() {
 			return errPeerDisk // it is suspended now, and answered when the log has taken the peer out of U

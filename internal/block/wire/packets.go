@@ -39,6 +39,10 @@ const (
 	FeatureThinResync  = 2
 	FeatureWriteSame   = 4
 	FeatureWriteZeroes = 8
+	// FeatureHoldfast is offered by holdfast alone; the kernel module ignores it. Between two that offer it every packet
+	// with data carries a CRC32C unless data-integrity-alg names something else, and P_BARRIER may end an epoch without a
+	// write.
+	FeatureHoldfast = 1 << 30
 )
 
 // Features is P_CONNECTION_FEATURES, the first packet either way after InitialData: which versions the sender speaks.

@@ -109,6 +109,7 @@ type Core struct {
 	group       group
 	started     uint64 // flush groups begun
 	forced      bool   // a group is wanted although nobody waits for it
+	foreign     bool   // see SetForeign
 	barrier     uint32 // number of the last barrier sent
 	epochWrites uint32
 

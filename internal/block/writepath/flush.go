@@ -19,7 +19,7 @@ func (c *Core) startGroup() {
 
 // sendBarrier closes the epoch. A peer that has been sent nothing since its last confirmed flush needs none.
 func (c *Core) sendBarrier() bool {
-	if c.epochWrites == 0 && len(c.current) == 0 && len(c.resynced) == 0 {
+	if c.epochWrites == 0 && (c.foreign || len(c.current) == 0 && len(c.resynced) == 0) {
 		return false
 	}
 	c.barrier++

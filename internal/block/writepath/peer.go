@@ -127,11 +127,20 @@ func (c *Core) Unconfirmed() bool {
 	return len(c.current)+len(c.pending)+len(c.resynced)+len(c.resyncedPending) > 0 || c.Waiting()
 }
 
+// SetForeign says, before PeerUp, whether the peer is no holdfast: it answers no barrier of an epoch without writes, and so
+// never confirms that a resync alone is durable; a block it has acknowledged counts as in sync then, as with DRBD.
+func (c *Core) SetForeign(foreign bool) { c.foreign = foreign }
+
 // Resynced tells that the peer has written a range of the resync (in its volatile cache at least).
 func (c *Core) Resynced(s Span) {
 	c.oos.ClearBytes(s.Start, s.Len(), c.size)
-	c.resynced.add(s)
+	if !c.foreign {
+		c.resynced.add(s)
+	}
 }
+
+// Lacks tells that the peer's disk lacks a range after all.
+func (c *Core) Lacks(s Span) { c.oos.SetBytes(s.Start, s.Len()) }
 
 // ResyncDurable tells that the peer has flushed all the resync wrote.
 func (c *Core) ResyncDurable() {
