@@ -30,15 +30,22 @@ type VolumeVerb string
 
 // The verbs. Up is attach and connect; Down is disconnect, detach and the end of the process.
 const (
-	VolumeUp         VolumeVerb = "up"
-	VolumeDown       VolumeVerb = "down"
-	VolumeAttach     VolumeVerb = "attach"
-	VolumeDetach     VolumeVerb = "detach"
-	VolumeConnect    VolumeVerb = "connect"
-	VolumeDisconnect VolumeVerb = "disconnect"
-	VolumePrimary    VolumeVerb = "primary"
-	VolumeSecondary  VolumeVerb = "secondary"
-	VolumeInvalidate VolumeVerb = "invalidate"
+	VolumeUp               VolumeVerb = "up"
+	VolumeDown             VolumeVerb = "down"
+	VolumeAttach           VolumeVerb = "attach"
+	VolumeDetach           VolumeVerb = "detach"
+	VolumeConnect          VolumeVerb = "connect"
+	VolumeDisconnect       VolumeVerb = "disconnect"
+	VolumePrimary          VolumeVerb = "primary"
+	VolumeSecondary        VolumeVerb = "secondary"
+	VolumeInvalidate       VolumeVerb = "invalidate"
+	VolumeInvalidateRemote VolumeVerb = "invalidate-remote"
+	VolumeVerify           VolumeVerb = "verify"
+	VolumePauseSync        VolumeVerb = "pause-sync"
+	VolumeResumeSync       VolumeVerb = "resume-sync"
+	VolumeSuspendIO        VolumeVerb = "suspend-io"
+	VolumeResumeIO         VolumeVerb = "resume-io"
+	VolumeOutdate          VolumeVerb = "outdate"
 )
 
 // VolumeDo asks a volume process to do something.

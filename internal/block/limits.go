@@ -90,6 +90,11 @@ const (
 	ResyncBusyFor = 200 * time.Millisecond
 	// ResyncMinRate is what a resync gets whatever the application does, in bytes per second.
 	ResyncMinRate = 4 << 20
+	// VerifyRequest is the largest piece of an online verify, in bytes, and VerifyWindow how many are under way.
+	VerifyRequest = 64 << 10
+	VerifyWindow  = 32
+	// HandlerTimeout bounds the run of a handler of the configuration.
+	HandlerTimeout = 5 * time.Minute
 	// ResyncMarks and ResyncMarkEvery make the window over which the speed is shown.
 	ResyncMarks     = 8
 	ResyncMarkEvery = time.Second

@@ -81,6 +81,8 @@ type Link struct {
 	// ResolveConflicts is the tie-breaker given to exactly one side when the connection is made (the side that accepted
 	// the data connection); when both crashed as Primary, this side becomes the target.
 	ResolveConflicts bool
+	// Policies may settle a split brain.
+	Policies Policies
 }
 
 // Compare decides from two sets what has to happen between their disks. It looks at generations only: HandShake adds the

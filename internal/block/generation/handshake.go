@@ -33,6 +33,8 @@ type Host struct {
 	Disk DiskState
 	// Discard: the operator gave this side up (connect --discard-my-data; UUID flag 1 on the wire).
 	Discard bool
+	// Changes is the number of blocks it wrote since the two parted, as its bitmap counts.
+	Changes uint64
 }
 
 // Outcome is what a handshake leads to. If Refuse is not empty the connection must be dropped and Refuse says why;
@@ -40,8 +42,12 @@ type Host struct {
 type Outcome struct {
 	Comparison
 	Refuse string
-	// Resolved says how a split brain was settled: empty, or "by discard-my-data".
+	// Split tells that a split brain was found, settled or not.
+	Split bool
+	// Resolved says how a split brain was settled: empty, "by discard-my-data" or "by the after-sb policies".
 	Resolved string
+	// PrimaryLost: this side is Primary and its version is to be given up: the handler pri-lost-after-sb is to see to it.
+	PrimaryLost bool
 }
 
 // Handshake decides what a new connection leads to: the comparison of generations, overruled by unusable disks and by
@@ -49,6 +55,8 @@ type Outcome struct {
 func Handshake(self, peer Host, link Link) Outcome {
 	out := Outcome{Comparison: Compare(self.Side, peer.Side, link)}
 	out.byDisks(self, peer)
+	out.Split = out.Verdict.Split()
+	out.byPolicy(self, peer, link)
 	out.byOperator(self, peer)
 	out.Refuse = out.refusal(self, peer)
 	return out
@@ -81,17 +89,7 @@ func (o *Outcome) byOperator(self, peer Host) {
 	if !o.Verdict.Split() || self.Discard == peer.Discard {
 		return
 	}
-	full := o.Verdict == SplitBrainOld
-	switch {
-	case self.Discard && full:
-		o.Verdict = TargetFull
-	case self.Discard:
-		o.Verdict = TargetBitmap
-	case full:
-		o.Verdict = SourceFull
-	default:
-		o.Verdict = SourceBitmap
-	}
+	o.settle(pick(peer.Discard))
 	o.Resolved = "by discard-my-data"
 }
 

@@ -16,9 +16,9 @@ import (
 
 const (
 	machineName = "nodeA"
-	diskSize    = 48 << 20
+	diskSize    = 24 << 20
 	// patience bounds every wait for a state: the machine is emulated and this host may be busy.
-	patience = 30 * time.Second
+	patience = 4 * time.Minute
 	// pollEvery is the pause between two looks at a state of the machine.
 	pollEvery = 100 * time.Millisecond
 )

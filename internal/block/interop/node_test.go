@@ -313,7 +313,7 @@ func fillDisk(t *testing.T, path string, seed int64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	must(t, err)
-	_, err = f.WriteAt(noise(seed, 8<<20), 1<<20)
+	_, err = f.WriteAt(noise(seed, 4<<20), 1<<20)
 	must(t, err)
 	must(t, f.Close())
 }

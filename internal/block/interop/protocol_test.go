@@ -55,10 +55,10 @@ func TestWrongSecret(t *testing.T) {
 func TestDisklessPrimary(t *testing.T) {
 	v, n := couple(t, "C", "", "")
 	inSync(t, v, n, false)
-	want := v.run(t, "dd if=/dev/drbd1 bs=64k count=100 iflag=direct 2>/dev/null | md5sum")
+	want := v.run(t, "dd if=/dev/drbd1 bs=64k count=40 iflag=direct 2>/dev/null | md5sum")
 	v.run(t, "drbdadm detach r0 2>&1")
 	n.state("Connected", "UpToDate", "Diskless")
-	if got := v.run(t, "dd if=/dev/drbd1 bs=64k count=100 iflag=direct 2>/dev/null | md5sum"); got != want {
+	if got := v.run(t, "dd if=/dev/drbd1 bs=64k count=40 iflag=direct 2>/dev/null | md5sum"); got != want {
 		t.Errorf("read through the peer: %s, before: %s", got, want)
 	}
 	writes(t, v, n, false, "")

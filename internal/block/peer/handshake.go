@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
 )
@@ -16,7 +17,7 @@ func (m *Machine) PeerState(e Env, st wire.States) {
 	before := m.peer
 	m.peer.role = st.Role
 	if m.conn == wire.WFReportParams || m.reconsider(before, st) {
-		m.handshake(st)
+		m.handshake(before, st)
 		return
 	}
 	switch {
@@ -26,6 +27,8 @@ func (m *Machine) PeerState(e Env, st wire.States) {
 	case m.conn == wire.Connected:
 		m.peer.disk = st.Disk
 		m.adjustPath()
+	case m.conn == wire.VerifyT && st.Conn == wire.Connected:
+		m.VerifyDone(e)
 	}
 }
 
@@ -35,21 +38,21 @@ func (m *Machine) reconsider(before remote, st wire.States) bool {
 	if m.conn != wire.Connected {
 		return false
 	}
+	if st.Disk == generation.Negotiating { // it has attached a disk
+		return true
+	}
 	forced := m.disk == generation.Inconsistent && before.disk == generation.Inconsistent &&
 		before.role == wire.Secondary && st.Role == wire.Primary && st.Disk == generation.UpToDate
 	return forced || st.Conn >= wire.StartingSyncS && st.Conn <= wire.WFBitMapT
 }
 
 // handshake decides what the connection leads to.
-func (m *Machine) handshake(st wire.States) {
+func (m *Machine) handshake(before remote, st wire.States) {
 	if !m.peer.hasUUIDs || !m.peer.hasSizes {
 		m.confused("P_STATE before P_UUIDS and P_SIZES")
 		return
 	}
-	if st.Role == wire.Primary && m.primary() {
-		m.refuse("both nodes are Primary, and two primaries are not allowed")
-		return
-	}
+	both := st.Role == wire.Primary && m.primary()
 	if st.Disk == generation.Negotiating {
 		st.Disk = generation.Consistent
 		if m.peer.uuids.Flags&wire.UUIDInconsistent != 0 {
@@ -57,23 +60,33 @@ func (m *Machine) handshake(st wire.States) {
 		}
 	}
 	if !m.attached || st.Disk < generation.Inconsistent {
+		if both {
+			m.refuse(twoPrimaries)
+			return
+		}
 		m.peer.disk = st.Disk
 		m.connected()
 		return
 	}
 	first := m.conn == wire.WFReportParams
-	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.disk, Discard: m.discard}
+	attaching := !first && st.Disk != before.disk && before.disk < generation.Inconsistent
+	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.disk, Discard: m.discard, Changes: m.env.OOS}
 	peer := generation.Host{
 		Side:    generation.Side{Set: m.peer.uuids.Set, Primary: st.Role == wire.Primary, CrashedPrimary: m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0},
 		Disk:    st.Disk,
 		Discard: m.peer.uuids.Flags&wire.UUIDDiscardMyData != 0,
+		Changes: m.peer.uuids.Bits,
 	}
 	out := generation.Handshake(self, peer, generation.Link{Protocol: m.link.Protocol,
-		NewPeer: m.link.Features&wire.FeatureWriteSame != 0, ResolveConflicts: m.link.ResolveConflicts})
+		NewPeer: m.link.Features&wire.FeatureWriteSame != 0, ResolveConflicts: m.link.ResolveConflicts, Policies: m.policies})
 	if m.adopted() {
 		if !m.boundVerdict(&out, st) {
 			return
 		}
+	}
+	m.splitBrain(out)
+	if out.Refuse == "" && both {
+		out.Refuse = twoPrimaries
 	}
 	if out.Refuse != "" {
 		m.refuse(out.Refuse)
@@ -84,7 +97,29 @@ func (m *Machine) handshake(st wire.States) {
 	m.peer.handshook = true
 	m.peer.disk = st.Disk
 	m.discard = false
+	if attaching && !out.Verdict.Source() && !out.Verdict.Target() {
+		m.sendUUIDs() // the peer's new disk waits for them
+	}
 	m.carryOut(out.Verdict, first, st)
+}
+
+const twoPrimaries = "both nodes are Primary, and two primaries are not allowed"
+
+// splitBrain has the handlers run that a split brain has, and tells how it was settled.
+func (m *Machine) splitBrain(out generation.Outcome) {
+	if !out.Split {
+		return
+	}
+	m.handler("initial-split-brain")
+	if out.PrimaryLost {
+		m.handler("pri-lost-after-sb")
+	}
+	switch {
+	case out.Verdict.Split():
+		m.handler("split-brain")
+	case out.Refuse == "":
+		m.warn("split brain, settled " + out.Resolved + ": " + out.Verdict.String())
+	}
 }
 
 func (m *Machine) carryOut(v generation.Verdict, first bool, st wire.States) {
@@ -208,6 +243,11 @@ func (m *Machine) startSource() {
 // PeerSyncUUID: P_SYNC_UUID came, the resync begins.
 func (m *Machine) PeerSyncUUID(e Env, name uint64) {
 	m.begin(e)
+	if m.pending.verb == api.VolumeInvalidate && m.conn == wire.Connected { // overtook the peer's consent, on the other socket
+		p := m.pending
+		m.pending = request{}
+		m.agreed(p)
+	}
 	if m.conn != wire.WFSyncUUID {
 		m.confused("P_SYNC_UUID")
 		return

@@ -84,8 +84,11 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 	m.linkUp = false
 	was := m.conn
 	m.unlink()
-	if was == wire.SyncSource || was == wire.SyncTarget {
+	switch was {
+	case wire.SyncSource, wire.SyncTarget:
 		m.do(EndResync)
+	case wire.VerifyS, wire.VerifyT:
+		m.do(EndVerify)
 	}
 	m.log("connection lost: " + why)
 	m.dropRequests()
@@ -121,6 +124,10 @@ func (m *Machine) dropRequests() {
 		m.promote(p)
 	case api.VolumeDisconnect:
 		m.disconnected()
+	case api.VolumeInvalidate, api.VolumeInvalidateRemote, api.VolumeVerify:
+		p := m.pending
+		m.pending = request{}
+		m.answer(p.id, m.Refusal(wire.NeedConnection))
 	}
 }
 
@@ -188,16 +195,21 @@ func (m *Machine) confused(what string) {
 // PeerProtocol: P_PROTOCOL came; ours are the settings we sent.
 func (m *Machine) PeerProtocol(e Env, ours, theirs wire.ProtocolInfo) {
 	m.begin(e)
+	differ := func(ours, theirs uint32) bool { return !generation.Policy(ours).Agrees(generation.Policy(theirs)) }
+	m.policies.ZeroPri, m.policies.OnePri = generation.Policy(ours.AfterSB0Pri), generation.Policy(ours.AfterSB1Pri)
 	field := ""
 	switch {
 	case ours.Protocol != theirs.Protocol:
 		field = "protocol"
-	case ours.AfterSB0Pri != theirs.AfterSB0Pri:
+	case differ(ours.AfterSB0Pri, theirs.AfterSB0Pri):
 		field = "after-sb-0pri"
-	case ours.AfterSB1Pri != theirs.AfterSB1Pri:
+	case differ(ours.AfterSB1Pri, theirs.AfterSB1Pri):
 		field = "after-sb-1pri"
-	case ours.AfterSB2Pri != theirs.AfterSB2Pri:
+	case differ(ours.AfterSB2Pri, theirs.AfterSB2Pri):
 		field = "after-sb-2pri"
+	case ours.ConnFlags&theirs.ConnFlags&wire.ConnDiscardMyData != 0:
+		m.refuse("both sides are to be discarded: connect one of them without --discard-my-data")
+		return
 	case ours.TwoPrimaries != theirs.TwoPrimaries:
 		field = "allow-two-primaries"
 	case ours.IntegrityAlg != theirs.IntegrityAlg:
@@ -227,8 +239,36 @@ func (m *Machine) PeerSizes(e Env, s wire.SizesInfo) {
 	}
 }
 
+// PeerParams: P_SYNC_PARAM came; ours are the settings we sent. What both digest with must be the same.
+func (m *Machine) PeerParams(e Env, ours, theirs wire.SyncParams) {
+	m.begin(e)
+	switch {
+	case m.conn != wire.WFReportParams:
+	case ours.VerifyAlg != theirs.VerifyAlg:
+		m.refuse(fmt.Sprintf("different verify-alg settings: %q here, %q on the peer", ours.VerifyAlg, theirs.VerifyAlg))
+	case ours.CsumsAlg != theirs.CsumsAlg:
+		m.refuse(fmt.Sprintf("different csums-alg settings: %q here, %q on the peer", ours.CsumsAlg, theirs.CsumsAlg))
+	}
+}
+
+// SetPolicies tells what of the split-brain policies P_PROTOCOL does not carry.
+func (m *Machine) SetPolicies(always bool) { m.policies.Always = always }
+
 // PeerUUIDs: P_UUIDS came.
 func (m *Machine) PeerUUIDs(e Env, u wire.UUIDSet) {
 	m.begin(e)
 	m.peer.uuids, m.peer.hasUUIDs = u, true
+	m.skipInitialSync(u)
+}
+
+// skipInitialSync: the peer's operator says that both blank disks are equal (new-current-uuid --clear-bitmap).
+func (m *Machine) skipInitialSync(u wire.UUIDSet) {
+	if m.conn != wire.Connected || u.Flags&wire.UUIDSkipInitial == 0 || m.adopted() || !generation.Same(m.uuids.Current, generation.JustCreated) {
+		return
+	}
+	m.uuids = generation.Set{Current: u.Set.Current}.WithRole(m.primary())
+	m.disk, m.peer.disk, m.peer.handshook = generation.UpToDate, generation.UpToDate, true
+	m.do(ClearAllBits, Store)
+	m.log("the initial resync is skipped: the peer's operator declares both disks equal")
+	m.adjustPath()
 }

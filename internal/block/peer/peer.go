@@ -35,6 +35,7 @@ const (
 	StoreEpoch                   // write Number durably as the epoch of this volume before going on
 	SaveRole                     // note for a restart of the process whether this is a Primary, and of which epoch (Number)
 	SetAllBits                   // set every bit out of sync, and write them durably
+	ClearAllBits                 // clear every bit, and write them durably
 	WriteBitmap                  // write changed pages of the bitmap durably
 	MarkExtents                  // set the bits of all extents in the activity log
 	SendFirst                    // P_PROTOCOL, P_SYNC_PARAM, P_SIZES
@@ -47,6 +48,9 @@ const (
 	SendReply                    // P_STATE_CHG_REPLY of Return
 	SendConnReply                // P_CONN_ST_CHG_REPLY of Return
 	CloseLink                    // drop the connection because of Text; LinkDown follows if it was up
+	StartVerify                  // compare the disks: ask, or answer, as the connection's state says
+	EndVerify                    // the comparison ended or was broken off
+	RunHandler                   // run the handler named Text, if one is configured
 	StartSource                  // serve the peer's resync requests
 	StartTarget                  // resync from the peer
 	EndResync                    // the resync ended or was broken off
@@ -125,16 +129,18 @@ type Machine struct {
 	full     bool   // all bits are being set
 	discard  bool   // connect --discard-my-data
 
-	role     wire.Role
-	conn     wire.Conn
-	wanted   bool   // the operator wants a connection
-	reason   string // why StandAlone
-	retryAt  time.Duration
-	link     LinkInfo
-	linkUp   bool
-	linkAt   time.Duration
-	peer     remote
-	instance string // of the peer the write path knows
+	role      wire.Role
+	conn      wire.Conn
+	policies  generation.Policies
+	verifyAlg string
+	wanted    bool   // the operator wants a connection
+	reason    string // why StandAlone
+	retryAt   time.Duration
+	link      LinkInfo
+	linkUp    bool
+	linkAt    time.Duration
+	peer      remote
+	instance  string // of the peer the write path knows
 
 	hasView bool
 	view    api.VolumeView

@@ -92,7 +92,7 @@ func TestSplitBrainIsNeverMerged(t *testing.T) {
 	p.b.primary(false, 0)
 	p.a.bits, p.b.bits = 3, 4
 	p.link(false)
-	p.refused("both nodes are Primary, and two primaries are not allowed")
+	p.refused("Split-Brain detected but unresolved, dropping connection!")
 	p.b.secondary()
 	for _, s := range []*side{p.a, p.b} {
 		s.m.Connect(s.env(), false)

@@ -62,6 +62,8 @@ func (s *side) effect(e Effect) {
 		}
 	case SetAllBits:
 		s.bits = 1000
+	case ClearAllBits:
+		s.bits = 0
 	case MarkExtents:
 		s.bits += 7
 	case CloseLink:

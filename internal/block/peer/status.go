@@ -42,6 +42,11 @@ func (m *Machine) HasDisk() bool { return m.attached }
 // Bound tells whether the log's rules, and so the lease, hold.
 func (m *Machine) Bound() bool { return m.adopted() }
 
+// AfterCrash tells whether a resync that begins follows a crash, of either side.
+func (m *Machine) AfterCrash() bool {
+	return m.crashed || m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0
+}
+
 // Frozen is why acknowledgements wait, empty when they do not.
 func (m *Machine) Frozen() string { return m.frozen }
 

@@ -239,6 +239,8 @@ func (m *Machine) Invalidate(e Env, id uint64) {
 		m.answer(id, m.refusalFor(wire.NoUpToDateDisk, "this is the only up-to-date replica"))
 	case m.adopted() && m.selfInU():
 		m.answer(id, m.refusalFor(wire.InTransientState, "this disk is in the up-to-date set; only a Primary takes it out"))
+	case !m.adopted() && m.conn == wire.Connected && m.peer.disk == generation.UpToDate:
+		m.ask(id, api.VolumeInvalidate, wire.StartingSyncT)
 	default:
 		m.giveUp()
 		m.answer(id, api.VolumeReply{})
@@ -339,8 +341,13 @@ func (m *Machine) PeerChange(e Env, c wire.StateChange) {
 		ret = wire.TwoPrimaries
 	case c.Mask&wire.MaskRole != 0 && asked.Role == wire.Primary && m.adopted():
 		ret = wire.FailedByPeer
+	case c.Mask&wire.MaskConn != 0:
+		ret = m.permit(asked.Conn)
 	}
 	m.emit(Effect{Do: SendReply, Return: ret})
+	if ret == wire.Success && c.Mask&wire.MaskConn != 0 {
+		m.follow(asked.Conn)
+	}
 }
 
 // PeerConnChange: the peer asks to change the connection's state; it may always leave.
@@ -359,16 +366,21 @@ func (m *Machine) PeerConnChange(e Env, c wire.StateChange) {
 // ChangeReply: the peer's answer to our request.
 func (m *Machine) ChangeReply(e Env, r wire.StateReturn) {
 	m.begin(e)
-	if m.pending.verb != api.VolumePrimary {
+	switch m.pending.verb {
+	case api.VolumePrimary, api.VolumeInvalidate, api.VolumeInvalidateRemote, api.VolumeVerify:
+	default:
 		return
 	}
 	p := m.pending
 	m.pending = request{}
-	if r < wire.Success {
+	switch {
+	case r < wire.Success:
 		m.answer(p.id, m.Refusal(r))
-		return
+	case p.verb == api.VolumePrimary:
+		m.promote(p)
+	default:
+		m.agreed(p)
 	}
-	m.promote(p)
 }
 
 // ConnChangeReply: the peer's answer to our leaving.

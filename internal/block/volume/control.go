@@ -269,7 +269,11 @@ func (e *engine) status() *api.VolumeStatus {
 	st.Counters.AP = uint64(e.path.Active())
 	st.Counters.LO = uint64(e.conn.peerJobs + e.reading)
 	if e.sync.progress != nil {
-		st.Resync = e.sync.progress.Status(e.env().Now, e.store.bits.Count())
+		left := e.store.bits.Count()
+		if e.check.alg != nil {
+			left = e.verifyLeft()
+		}
+		st.Resync = e.sync.progress.Status(e.env().Now, left)
 	}
 	return st
 }

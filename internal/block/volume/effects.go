@@ -36,7 +36,13 @@ func (e *engine) machineEffect(f *peer.Effect) {
 		e.closeLink(f.Text)
 	case peer.StoreEpoch, peer.SaveRole:
 		e.storeFile(f)
-	case peer.Store, peer.SetAllBits, peer.WriteBitmap, peer.MarkExtents:
+	case peer.StartVerify:
+		e.startVerify()
+	case peer.EndVerify:
+		e.endVerify()
+	case peer.RunHandler:
+		e.runHandler(f.Text)
+	case peer.Store, peer.SetAllBits, peer.ClearAllBits, peer.WriteBitmap, peer.MarkExtents:
 		e.storeEffect(f)
 	case peer.StartSource:
 		e.startSource()
@@ -81,6 +87,9 @@ func (e *engine) storeEffect(f *peer.Effect) {
 		err = e.store.writeSuperblock()
 	case peer.SetAllBits:
 		e.store.bits.Set(0, e.store.bits.Bits())
+		err = e.store.writeBitmap(e.path)
+	case peer.ClearAllBits:
+		e.store.bits.Clear(0, e.store.bits.Bits())
 		err = e.store.writeBitmap(e.path)
 	case peer.WriteBitmap:
 		err = e.store.writeBitmap(e.path)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
 	"time"
 
@@ -68,6 +69,7 @@ type engine struct {
 
 	conn  connection
 	sync  syncState
+	check verifyState
 	stats counters
 
 	wantSent   api.VolumeWant
@@ -108,6 +110,7 @@ type syncState struct {
 	progress *resync.Progress
 	finish   finishStep
 	reads    map[writepath.ID]*resyncRead // by lock
+	csums    hash.Hash                    // target: ask with a digest of what is here; nil if not
 	byOffset map[int64]*resyncRead        // sent, not acknowledged
 }
 
@@ -274,6 +277,7 @@ func (e *engine) tick() {
 	e.machine.Tick(e.env())
 	e.checkPeerTimeout()
 	e.pumpTarget()
+	e.pumpVerify()
 	e.writeBack()
 	e.refreshInUse()
 	if e.now().Sub(e.statusAt) >= block.StatusEvery {

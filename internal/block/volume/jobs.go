@@ -35,6 +35,8 @@ const (
 	forPeerSync                    // a flush for the peer
 	forResync                      // a read for the peer's resync
 	forPeerRead                    // a read for the peer's application
+	forCsum                        // a read whose digest goes with a resync request
+	forVerify                      // a read to compare
 	forFinish                      // the flush at the end of a resync
 )
 
@@ -58,6 +60,7 @@ type job struct {
 	buffer  *replica.Buffer
 	packet  packet
 	resync  *resyncRead
+	verify  *verifyRead
 	done    chan struct{} // closed when carried out, if not nil
 }
 

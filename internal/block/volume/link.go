@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"holdfast/internal/block"
+	"holdfast/internal/block/generation"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
@@ -87,6 +88,8 @@ func (e *engine) linkUp(l *replica.Link, attempt int) {
 	e.conn.received = e.conn.received[:0]
 	e.conn.bitmapIn, e.conn.seq, e.conn.ackSeq, e.conn.heardAck = nil, 0, 0, e.now()
 	e.conn.protocol = e.protocol()
+	e.machine.SetVerifyAlg(e.cfg.Resource.Net().Text("verify-alg", ""))
+	e.machine.SetPolicies(e.cfg.Resource.Net().Bool("always-asbp", false))
 	if e.path != nil {
 		e.path.SetForeign(l.Features&wire.FeatureHoldfast == 0)
 	}
@@ -111,6 +114,7 @@ func (e *engine) linkDown(l *replica.Link, reason string, silent bool) {
 	e.conn.link, e.conn.closing = nil, false
 	e.conn.receiver, e.conn.bitmapIn = nil, nil
 	e.endResync()
+	e.endVerify()
 	e.machine.LinkDown(e.env(), reason, silent)
 }
 
@@ -147,15 +151,9 @@ func (e *engine) protocol() uint32 {
 }
 
 // afterSB numbers the split-brain policies as the wire does.
-func afterSB(policy string) uint32 {
-	for i, name := range []string{"disconnect", "discard-younger-primary", "discard-older-primary", "discard-zero-changes",
-		"discard-least-changes", "discard-local", "discard-remote", "consensus", "discard-secondary", "call-pri-lost-after-sb",
-		"violently-as0p"} {
-		if name == policy {
-			return uint32(i)
-		}
-	}
-	return 0
+func afterSB(word string) uint32 {
+	p, _ := generation.PolicyNamed(word)
+	return uint32(p)
 }
 
 func (e *engine) sizesInfo() wire.SizesInfo {

@@ -92,9 +92,17 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 		return e.onResyncReply(l, p)
 	case wire.NegRSDReply, wire.RSCancel:
 		return fmt.Errorf("the source cannot read sector %d", p.ack.Sector)
+	case wire.RSIsInSync:
+		return e.onInSync(p)
+	case wire.OVRequest:
+		return e.onVerifyRequest(p)
+	case wire.OVReply:
+		return e.onVerifyReply(p)
+	case wire.OVResult:
+		return e.onVerifyResult(p)
 	case wire.PingAck:
 		e.finishPinged()
-	case wire.UnplugRemote, wire.DelayProbe, wire.SyncParam, wire.SyncParam89, wire.NegDReply:
+	case wire.UnplugRemote, wire.DelayProbe, wire.SyncParam, wire.NegDReply:
 	case wire.Bitmap, wire.CompressedBM:
 		return e.onBitmap(p)
 	default:
@@ -118,6 +126,12 @@ func (e *engine) onStatePacket(p *packet) error {
 			return err
 		}
 		e.machine.PeerSizes(e.env(), v)
+	case wire.SyncParam89:
+		var v wire.SyncParams
+		if err := v.Decode(p.body); err != nil {
+			return err
+		}
+		e.machine.PeerParams(e.env(), e.syncParams(), v)
 	case wire.UUIDs:
 		var v wire.UUIDSet
 		if err := v.Decode(p.body); err != nil {

@@ -205,6 +205,10 @@ func (e *engine) handleJob(j *job) {
 		e.peerFlushed(j)
 	case forResync:
 		e.resyncRead(j)
+	case forCsum:
+		e.csumRead(j)
+	case forVerify:
+		e.verifyRead(j)
 	case forPeerRead:
 		e.peerRead(j)
 	case forFinish:

@@ -32,7 +32,8 @@ type resyncRead struct {
 	lock    writepath.ID
 	span    writepath.Span
 	blockID uint64
-	dead    bool // the connection is gone
+	digest  []byte // of the target's content, to compare with; nil if it wants the data anyway
+	dead    bool   // the connection is gone
 	reading bool
 }
 
@@ -45,6 +46,7 @@ func (e *engine) startTarget() {
 	e.sync.target = resync.NewTarget(e.store.bits, e.store.size)
 	e.sync.progress = resync.NewProgress(e.env().Now, e.store.bits.Count())
 	e.sync.finish = notFinished
+	e.sync.csums = e.csumsToUse()
 	e.pumpTarget()
 }
 
@@ -61,8 +63,7 @@ func (e *engine) endResync() {
 	e.statusDue = true
 }
 
-// onResyncRequest: the peer, as the target, asks for a block. One that is sent with a digest to compare gets the data as
-// well, which is allowed.
+// onResyncRequest: the peer, as the target, asks for a block, perhaps with a digest of what it has.
 func (e *engine) onResyncRequest(p *packet) error {
 	s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxIO)
 	if err != nil {
@@ -75,6 +76,9 @@ func (e *engine) onResyncRequest(p *packet) error {
 		return fmt.Errorf("more than %d requests at once", block.MaxPeerRequests)
 	}
 	r := &resyncRead{span: s, blockID: p.ack.BlockID}
+	if p.command == wire.CsumRSRequest {
+		r.digest = p.body
+	}
 	r.lock = e.path.Admit(writepath.Op{Kind: writepath.Lock, Span: s})
 	e.sync.reads[r.lock] = r
 	return nil
@@ -84,6 +88,7 @@ func (e *engine) onResyncRequest(p *packet) error {
 func (e *engine) resyncLocked(id writepath.ID) {
 	r := e.sync.reads[id]
 	if r == nil {
+		e.verifyLocked(id)
 		return
 	}
 	r.reading = true
@@ -106,6 +111,13 @@ func (e *engine) resyncRead(j *job) {
 	}
 	n := r.span.Len()
 	e.stats.read += uint64(n)
+	if r.digest != nil && e.sameDigest(r.digest, j.data) {
+		j.buffer.Release()
+		e.path.Resynced(r.span)
+		e.unlockRead(r)
+		replica.SendMeta(e.conn.link, wire.RSIsInSync, wire.BlockAck{Sector: uint64(r.span.Start / 512), BlockID: r.blockID, Bytes: uint32(n)})
+		return
+	}
 	e.stats.sent += uint64(n)
 	e.stats.resynced += n
 	e.sync.byOffset[r.span.Start] = r
@@ -148,6 +160,10 @@ func (e *engine) pumpTarget() {
 		off, n, ok := t.Next(e.env().Now)
 		if !ok {
 			break
+		}
+		if e.sync.csums != nil {
+			e.askWithCsum(off, n)
+			continue
 		}
 		replica.Send(e.conn.link, wire.RSDataRequest, wire.BlockRequest{Sector: uint64(off / 512), BlockID: wire.IDSyncer, Bytes: uint32(n)}, nil, nil)
 	}

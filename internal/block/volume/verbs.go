@@ -32,6 +32,10 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.doSecondary(done)
 	case api.VolumeInvalidate:
 		e.machine.Invalidate(e.env(), e.await(done))
+	case api.VolumeInvalidateRemote:
+		e.machine.InvalidateRemote(e.env(), e.await(done))
+	case api.VolumeVerify:
+		e.machine.Verify(e.env(), e.await(done))
 	case api.VolumeDetach:
 		e.doDetach(done)
 	case api.VolumeDown:

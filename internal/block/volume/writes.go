@@ -44,15 +44,20 @@ func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync 
 		j.work, j.data = doWrite, p.data.B
 	}
 	p.data = nil
+	e.queueReceived(j, s, isResync)
+	e.stats.received += uint64(s.Len())
+	if !isResync {
+		e.applyFlags(j)
+	}
+}
+
+// queueReceived has a job wait for the peer's writes it overlaps.
+func (e *engine) queueReceived(j *job, s writepath.Span, isResync bool) {
 	j.id = e.conn.receiver.Write(s, isResync)
 	for int(j.id) >= len(e.conn.received) {
 		e.conn.received = append(e.conn.received, nil)
 	}
 	e.conn.received[j.id] = j
-	e.stats.received += uint64(s.Len())
-	if !isResync {
-		e.applyFlags(j)
-	}
 }
 
 // applyFlags prepares what a write of the peer's application demands beside being written.
@@ -94,7 +99,9 @@ func (e *engine) receiverEffect(f *writepath.Effect) {
 	case writepath.WriteLocal:
 		j := e.conn.received[f.ID]
 		e.conn.peerJobs++
-		e.stats.written += uint64(j.length)
+		if j.work != doRead {
+			e.stats.written += uint64(j.length)
+		}
 		e.workers.add(j)
 	case writepath.FlushLocal:
 		j := e.jobs.get()
