@@ -30,6 +30,7 @@ func commands() map[string]command {
 		"lab-init":      {run: func(args []string, _ environment) int { return lab.InitMain(args) }},
 		"drbd":          {run: runDRBD, about: "the drbdadm grammar, as installed by that name; drbd proc is /proc/drbd"},
 		"drbd-overview": {run: runOverview},
+		"drbdmeta":      {run: runMeta},
 		"balancer":      {run: runBalancer, about: "rules of the load balancer: rule create, rule show, status"},
 		"simulate":      {run: runSimulate, about: "what the cluster would do: crm_simulate's options"},
 		"daemon":        {run: runDaemon, about: "the daemon of this host (started by systemd)"},
@@ -59,6 +60,8 @@ func runVersion(_ []string, e environment) int {
 func drbdEnv(e environment) drbd.Env {
 	return drbd.Env{Root: e.root, Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Hostname: e.hostname, Terminal: e.terminal}
 }
+
+func runMeta(args []string, e environment) int { return drbd.RunMeta(args, drbdEnv(e)) }
 
 func runDRBD(args []string, e environment) int { return drbd.Run(args, drbdEnv(e)) }
 

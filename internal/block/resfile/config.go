@@ -89,8 +89,11 @@ type Volume struct {
 	Minor  int
 	Disk   string
 	Meta   MetaDisk
-	// Options are the volume's own disk options; they count before the resource's.
+	// Options are the volume's own disk options of the host section; they count before the resource's.
 	Options Options
+	// Shared are the disk options of the resource's volume section: they count after the resource's and common's, as they do
+	// for drbdadm.
+	Shared Options
 
 	set map[string]Pos // statements seen
 }
@@ -248,13 +251,13 @@ func (h *Host) Name() string {
 // Net gives the resource's network options, those of common included.
 func (r *Resource) Net() Options { return r.Own.Net.over(r.common.Net) }
 
-// Disk gives the resource's disk options, those of common included; a volume's own come first.
+// Disk gives the resource's disk options, those of common included; with a volume also its own.
 func (r *Resource) Disk(v *Volume) Options {
 	all := r.Own.Disk.over(r.common.Disk)
 	if v == nil {
 		return all
 	}
-	return v.Options.over(all)
+	return v.Options.over(all).over(v.Shared)
 }
 
 // Setting gives the options section, that of common included.

@@ -29,13 +29,13 @@ func corpus(t testing.TB) []string {
 }
 
 // realDump runs the tool in the directory of the file; the absolute paths it prints become relative ones.
-func realDump(t *testing.T, file string) string {
+func realDump(t *testing.T, file string, args ...string) string {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Dir(file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(oracle, "-c", filepath.Base(file), "dump")
+	cmd := exec.Command(oracle, append([]string{"-c", filepath.Base(file)}, args...)...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "__DRBD_NODE__=n1")
 	out, err := cmd.Output()
 	if err != nil {
@@ -81,7 +81,11 @@ func TestDumpLikeDrbdadm(t *testing.T) {
 			c := load(t, name)
 			c.Locate("n1", loopback())
 			ours := c.Dump("n1")
-			if d := cmp.Diff(string(want), ours); d != "" {
+			both := ours
+			for _, r := range c.On("n1") {
+				both += r.DumpExpanded("n1")
+			}
+			if d := cmp.Diff(string(want), both); d != "" {
 				t.Errorf("(- drbdadm, + ours)\n%s", d)
 			}
 			again, err := Parse(filepath.Base(name), []byte(ours), nil)
@@ -155,7 +159,12 @@ func TestRecordedDumps(t *testing.T) {
 	}
 	for _, name := range corpus(t) {
 		file := strings.TrimSuffix(name, ".conf") + ".dump"
-		real := realDump(t, name)
+		real := realDump(t, name, "dump")
+		c := load(t, name)
+		c.Locate("n1", loopback())
+		for _, r := range c.On("n1") {
+			real += realDump(t, name, "-d", "dump", r.Name)
+		}
 		if *record {
 			if err := os.WriteFile(file, []byte(real), 0o644); err != nil {
 				t.Fatal(err)

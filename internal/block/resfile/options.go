@@ -116,6 +116,9 @@ func parseNumber(text string, u unit) (int64, error) {
 	return n * factor / unitBytes(u), nil
 }
 
+// ParseSize reads a number of bytes as drbdadm's options have it: digits and s (sectors), K, M, G or T in either case.
+func ParseSize(text string) (int64, error) { return parseNumber(text, '1') }
+
 // kind is the type of an option's value.
 type kind int
 
@@ -162,6 +165,12 @@ func ruleFor(section, name string) (rule, bool) {
 		return globalRule(name)
 	}
 	return rule{}, false
+}
+
+// Known tells whether a section (net, disk, options, startup, handlers, global) has an option of this name.
+func Known(section, name string) bool {
+	_, ok := ruleFor(section, name)
+	return ok
 }
 
 const globalWords = "dialog-refresh | minor-count | disable-ip-verification | usage-count | udev-always-use-vnr | " +

@@ -447,5 +447,5 @@ func (v *Volume) inherit(from *Volume) {
 			v.Meta = from.Meta
 		}
 	}
-	v.Options = v.Options.over(from.Options)
+	v.Shared = from.Options
 }

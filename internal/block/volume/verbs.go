@@ -36,6 +36,8 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.InvalidateRemote(e.env(), e.await(done))
 	case api.VolumeVerify:
 		e.machine.Verify(e.env(), e.await(done))
+	case api.VolumeOutdate:
+		e.machine.Outdate(e.env(), e.await(done))
 	case api.VolumeDetach:
 		e.doDetach(done)
 	case api.VolumeDown:

@@ -53,11 +53,11 @@ func (c *call) do(t target, v api.VolumeVerb) error {
 	if reply.Code == 0 {
 		return nil
 	}
-	return fail(reply.Code, "%s\nCommand 'drbdsetup-84 %s' terminated with exit code %d", reply.Error, c.setup(t, v), reply.Code)
+	return fail(reply.Code, "%s\nCommand 'drbdsetup-84 %s' terminated with exit code %d", reply.Error, c.setupLine(t, v), reply.Code)
 }
 
 // setup is the command that drbdadm would have run: scripts look for it in the message.
-func (c *call) setup(t target, v api.VolumeVerb) string {
+func (c *call) setupLine(t target, v api.VolumeVerb) string {
 	vol := firstVolume(t)
 	args := []string{string(v), fmt.Sprint(vol.Minor)}
 	switch v {

@@ -7,10 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 
 	"holdfast/internal/block/backing"
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/block/metastore"
+	"holdfast/internal/block/resfile"
 )
 
 // drbdmeta's exit codes.
@@ -20,26 +25,52 @@ const (
 	exitOccupied  = 40
 )
 
+// createOptions are those of create-md.
+type createOptions struct {
+	stripes metadata.Stripes
+	maxBIO  uint32 // bytes
+}
+
 // createMD writes new metadata: the disk is Inconsistent and of no generation afterwards, its data is left alone.
 func (c *call) createMD() error {
-	return c.each(func(t target) error {
-		for _, v := range t.volumes {
-			m, err := c.openMeta(t, v)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(c.create(m), m.dev.Close()); err != nil {
-				return err
-			}
+	return c.each(func(t target) error { return c.eachDisk(t, c.create) })
+}
+
+// createOptions reads --al-stripes, --al-stripe-size-kB and --peer-max-bio-size.
+func (c *call) createOptions() (createOptions, error) {
+	o := createOptions{stripes: metadata.DefaultStripes()}
+	for _, name := range slices.Sorted(maps.Keys(c.values)) {
+		n, err := resfile.ParseSize(c.values[name])
+		if err != nil || n < 0 || n > math.MaxUint32 {
+			return o, fail(exitUsage, "%s %s: a number is expected", name, c.values[name])
 		}
-		return nil
-	})
+		switch name {
+		case "--al-stripes":
+			o.stripes.Count = uint32(n)
+		case "--al-stripe-size-kB":
+			o.stripes.Blocks = uint32(n / (metadata.BlockSize >> 10))
+		case "--peer-max-bio-size":
+			o.maxBIO = uint32(n)
+		}
+	}
+	const least, most = 8, 65536 * 4 // blocks of the ring
+	switch total := uint64(o.stripes.Count) * uint64(o.stripes.Blocks); {
+	case total < least:
+		return o, fail(exitTooSmall, "invalid (too small) al-stripe* settings")
+	case total > most:
+		return o, fail(exitTooSmall, "invalid (too large) al-stripe* settings")
+	}
+	return o, nil
 }
 
 func (c *call) create(m *metaDisk) error {
-	l, err := metadata.NewLayout(m.kind, m.dev.Size(), m.v.Meta.Index, metadata.DefaultStripes())
+	o, err := c.createOptions()
 	if err != nil {
-		return fail(exitTooSmall, "%s is only %d bytes. That's not enough.\nresource %s (%v): %v", m.path, m.dev.Size(), m.t.Name, m.v.Pos, err)
+		return err
+	}
+	l, err := metadata.NewLayout(m.kind, m.dev.Size(), m.index, o.stripes)
+	if err != nil {
+		return fail(exitTooSmall, "%s is only %d bytes. That's not enough.\n%s", m.path, m.dev.Size(), m.because(err))
 	}
 	if err := c.mayCreate(m, l); err != nil {
 		return err
@@ -48,51 +79,31 @@ func (c *call) create(m *metaDisk) error {
 	if _, err := rand.Read(random[:]); err != nil {
 		return fmt.Errorf("draw a device UUID: %w", err)
 	}
+	sb := metadata.NewSuperblock(l, binary.BigEndian.Uint64(random[:])|1)
+	sb.PeerMaxBIO = o.maxBIO
 	fmt.Fprintf(c.Stderr, "initializing bitmap (%d KB) to all zero\n", l.BitmapSize>>10)
 	fmt.Fprintln(c.Stdout, "initializing activity log")
-	if err := format(m.dev, l, binary.BigEndian.Uint64(random[:])|1); err != nil {
-		return fmt.Errorf("create-md %s: %w", m.t.Name, err)
+	if err := metastore.Format(m.dev, l, sb); err != nil {
+		return fmt.Errorf("create-md %s: %w", m.path, err)
 	}
 	fmt.Fprintln(c.Stdout, "Writing meta data...\nNew drbd meta data block successfully created.")
-	return nil
+	return c.noteSize(m)
 }
 
-// format writes everything but the superblock, makes that durable, and then the superblock: a crash leaves no metadata or
-// whole metadata.
-func format(dev *backing.Device, l metadata.Layout, deviceUUID uint64) error {
-	block := backing.Buffer(metadata.BlockSize)
-	if err := dev.WriteAt(block, l.Superblock); err != nil {
-		return err
+// because says an error with the place in the configuration, if there is one.
+func (m *metaDisk) because(err error) string {
+	if m.what == "" {
+		return err.Error()
 	}
-	if err := dev.Flush(); err != nil {
-		return err
-	}
-	bitmap := (l.Data/metadata.BytesPerBit/8 + metadata.BlockSize - 1) / metadata.BlockSize * metadata.BlockSize
-	if err := dev.WriteZeroes(l.Bitmap, min(bitmap, l.BitmapSize)); err != nil {
-		return err
-	}
-	metadata.EncodeALInitial(block)
-	for at := l.AL; at < l.AL+l.ALSize; at += metadata.BlockSize {
-		if err := dev.WriteAt(block, at); err != nil {
-			return err
-		}
-	}
-	if err := dev.Flush(); err != nil {
-		return err
-	}
-	metadata.NewSuperblock(l, deviceUUID).Encode(block)
-	if err := dev.WriteAt(block, l.Superblock); err != nil {
-		return err
-	}
-	return dev.Flush()
+	return fmt.Sprintf("%s: %v", m.what, err)
 }
 
 // mayCreate asks before it overwrites metadata or what looks like data, and refuses to cut a filesystem short.
 func (c *call) mayCreate(m *metaDisk, l metadata.Layout) error {
-	if err := m.readSuperblock(); err != nil && m.sb != nil {
+	if err := m.read(); err != nil && m.store != nil {
 		return err
 	}
-	if m.sb != nil {
+	if m.store != nil {
 		return c.mayOverwrite(m)
 	}
 	p := backing.Buffer(metadata.ProbeSize)
@@ -180,37 +191,23 @@ func (c *call) confirm(question string) bool {
 
 // wipeMD removes the superblock; the data is left alone.
 func (c *call) wipeMD() error {
-	return c.each(func(t target) error {
-		for _, v := range t.volumes {
-			m, err := c.openMeta(t, v)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(c.wipe(m), m.dev.Close()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return c.each(func(t target) error { return c.eachDisk(t, c.wipe) })
 }
 
 func (c *call) wipe(m *metaDisk) error {
-	if err := m.readSuperblock(); err != nil {
+	if err := m.read(); err != nil {
 		return err
 	}
-	if m.sb == nil {
-		fmt.Fprintln(c.Stdout, "There appears to be no drbd meta data to wipe out?")
+	if m.store == nil {
+		fmt.Fprintln(c.Stderr, "There appears to be no drbd meta data to wipe out?")
 		return nil
 	}
 	if !c.confirm("Do you really want to wipe out the DRBD meta data?") {
 		fmt.Fprintln(c.Stdout, "Operation cancelled.")
 		return &failure{code: exitCancelled}
 	}
-	if err := m.dev.WriteAt(backing.Buffer(metadata.BlockSize), m.offset); err != nil {
-		return fmt.Errorf("wipe-md %s: %w", m.t.Name, err)
-	}
-	if err := m.dev.Flush(); err != nil {
-		return fmt.Errorf("wipe-md %s: %w", m.t.Name, err)
+	if err := m.store.Wipe(); err != nil {
+		return fmt.Errorf("wipe-md %s: %w", m.path, err)
 	}
 	fmt.Fprintln(c.Stdout, "Wiping meta data...\nDRBD meta data block successfully wiped out.")
 	return nil

@@ -55,22 +55,31 @@ func fail(code int, format string, args ...any) error {
 // call is one run of the command.
 type call struct {
 	Env
-	verb      verb
-	force     bool
-	discard   bool
-	accept    bool   // --accept-loss
-	node      string // --node
-	json      bool
-	config    string
-	timeout   time.Duration
-	resources []string
-	client    *api.Client
-	conf      *resfile.Config
+	verb    verb
+	force   bool
+	discard bool
+	accept  bool   // --accept-loss
+	node    string // --node
+	json    bool
+	config  string
+	dryRun  bool
+	timeout time.Duration
+	// identifiersWord is what set-gi is to write: it stands before the verb, after --.
+	identifiersWord string
+	values          map[string]string // of options that only some verbs have, by name
+	passed          []string          // options for drbdsetup or drbdmeta, as typed: a dry run shows them
+	resources       []string
+	client          *api.Client
+	conf            *resfile.Config
 }
 
-// Run executes one drbdadm command line (without the word drbdadm itself) and returns the exit code.
+// Run executes one drbdadm command line (without the word drbdadm itself) and returns the exit code; the word meta leads to
+// drbdmeta's grammar.
 func Run(args []string, env Env) int {
-	c := &call{Env: env, client: api.NewClient(env.Root.DaemonSocket())}
+	if len(args) > 0 && args[0] == "meta" {
+		return RunMeta(args[1:], env)
+	}
+	c := &call{Env: env, client: api.NewClient(env.Root.DaemonSocket()), values: map[string]string{}}
 	return c.finish(c.run(args))
 }
 
@@ -95,41 +104,84 @@ func (c *call) run(args []string) error {
 	if err := c.parse(args); err != nil {
 		return err
 	}
+	if c.dryRun {
+		if steps := c.plans(c.verb.name); steps != nil {
+			return c.showPlan(steps)
+		}
+	}
+	if c.verb.run == nil {
+		return fail(exitUsage, "drbdadm: '%s' is a step of 'up', which holdfast does as a whole; with --dry-run it is shown", c.verb.name)
+	}
 	return c.verb.run(c)
 }
 
 // parse takes options and words in any order, as drbdadm does: `primary mysqlr0 --force`, `-- --force primary mysqlr0`.
 func (c *call) parse(args []string) error {
 	var words []string
+	if slices.Contains(args, "net-options") {
+		c.verb.name = "net-options" // whose --timeout is the peer's, not ours
+	}
 	for i := 0; i < len(args); i++ {
 		name, value, attached := strings.Cut(args[i], "=")
 		if !strings.HasPrefix(name, "-") {
 			words = append(words, args[i])
 			continue
 		}
-		needs := slices.Contains([]string{"-c", "--config-file", "--output-format", "--timeout", "--node"}, name)
-		if needs && !attached {
+		if takesValue(name) && !attached {
 			if i++; i == len(args) {
 				return fail(exitUsage, "drbdadm: option '%s' requires an argument", name)
 			}
 			value = args[i]
 		}
-		if err := c.option(name, value); err != nil {
+		if err := c.option(name, value, args[i]); err != nil {
 			return err
 		}
 	}
 	return c.words(words)
 }
 
-func (c *call) option(name, value string) error {
+// takesValue tells whether an option's value may be the next word.
+func takesValue(name string) bool {
+	return slices.Contains([]string{"-c", "--config-file", "--output-format", "--timeout", "-t", "--config-to-test", "-W", "--setup-option",
+		"--node", "--keep", "--save"}, name)
+}
+
+// passedOn tells whether an option is drbdsetup's or drbdmeta's; value tells whether it has one.
+func passedOn(name string) (value, ok bool) {
+	switch name {
+	case "--clear-bitmap", "--assume-clean", "--assume-peer-has-space", "--tentative":
+		return false, true
+	case "--al-stripes", "--al-stripe-size-kB", "--peer-max-bio-size", "--size", "--start", "--stop":
+		return true, true
+	}
+	for _, section := range [...]string{"net", "disk", "options"} {
+		if resfile.Known(section, strings.TrimPrefix(name, "--")) {
+			return true, true
+		}
+	}
+	return false, false
+}
+
+func (c *call) option(name, value, typed string) error {
+	if _, ok := passedOn(name); ok && name != "--discard-my-data" && (name != "--timeout" || c.verb.name == "net-options") {
+		c.passed = append(c.passed, typed)
+		c.values[name] = value
+		return nil
+	}
 	switch name {
 	case "--", "-v", "--verbose", "-S", "--stacked":
-	case "-c", "--config-file":
+	case "-d", "--dry-run":
+		c.dryRun = true
+	case "-c", "--config-file", "-t", "--config-to-test":
 		c.config = value
+	case "-W", "--setup-option":
+		return c.parseSetupOption(value)
 	case "--force", "-f", "--overwrite-data-of-peer":
 		c.force = value != "no"
+		c.passed = append(c.passed, typed)
 	case "--discard-my-data":
 		c.discard = value != "no"
+		c.passed = append(c.passed, typed)
 	case "--accept-loss":
 		c.accept = value != "no"
 	case "--node":
@@ -141,11 +193,7 @@ func (c *call) option(name, value string) error {
 		fmt.Fprintf(c.Stdout, "DRBDADM_API_VERSION=1\nDRBD_KERNEL_VERSION_CODE=0x08040b\nDRBDADM_VERSION_CODE=0x091600\nDRBDADM_VERSION=9.22.0\n")
 		return &failure{code: exitOK}
 	case "--timeout":
-		d, err := time.ParseDuration(value + "s")
-		if err != nil || d < 0 {
-			return fail(exitUsage, "drbdadm: --timeout '%s': a number of seconds is expected", value)
-		}
-		c.timeout = d
+		return c.setTimeout(value)
 	case "--output-format":
 		if value != "text" && value != "json" {
 			return fail(exitUsage, "drbdadm: --output-format '%s': text or json is expected", value)
@@ -157,13 +205,38 @@ func (c *call) option(name, value string) error {
 	return nil
 }
 
+// parseSetupOption takes -W--force: an option for drbdsetup.
+func (c *call) parseSetupOption(option string) error {
+	name, value, _ := strings.Cut(option, "=")
+	if !strings.HasPrefix(name, "--") {
+		return fail(exitUsage, "drbdadm: --setup-option '%s': an option that begins with -- is expected", option)
+	}
+	return c.option(name, value, option)
+}
+
+func (c *call) setTimeout(value string) error {
+	d, err := time.ParseDuration(value + "s")
+	if err != nil || d < 0 {
+		return fail(exitUsage, "drbdadm: --timeout '%s': a number of seconds is expected", value)
+	}
+	c.timeout = d
+	return nil
+}
+
 // words takes the verb and the resources.
 func (c *call) words(words []string) error {
+	if len(words) > 0 && strings.Contains(words[0], ":") { // drbdadm -- UUID:UUID:... set-gi r0/0
+		c.identifiersWord, c.passed = words[0], append(c.passed, words[0])
+		words = words[1:]
+	}
 	if len(words) == 0 {
 		c.usage(c.Stderr)
 		return fail(exitUsage, "\nNo command specified")
 	}
 	v, ok := findVerb(words[0])
+	if !ok && c.dryRun && c.plans(words[0]) != nil { // it can be shown all the same
+		v, ok = verb{name: words[0], needs: true}, true
+	}
 	if !ok {
 		return fail(exitUsage, "drbdadm: Unknown command '%s'", words[0])
 	}
@@ -177,10 +250,12 @@ func (c *call) words(words []string) error {
 
 func (c *call) usage(w io.Writer) {
 	fmt.Fprint(w, "USAGE: drbdadm COMMAND [OPTION...] {all|RESOURCE...}\n\n")
-	fmt.Fprint(w, "OPTIONS:\n  --config-file=..., -c ...\n  --force\n  --discard-my-data\n  --timeout SECONDS\n")
+	fmt.Fprint(w, "OPTIONS:\n  --config-file=..., -c ...\n  --force\n  --discard-my-data\n  --timeout SECONDS\n  --dry-run, -d\n")
 	fmt.Fprint(w, "  --output-format text|json\n  --version, -V\n  --help, -h\n\nCOMMANDS:\n")
 	for _, v := range verbs() {
-		fmt.Fprintf(w, " %-16s %s\n", v.name, v.about)
+		if !v.hidden {
+			fmt.Fprintf(w, " %-16s %s\n", v.name, v.about)
+		}
 	}
 }
 
@@ -226,6 +301,9 @@ func (c *call) targets() ([]target, error) {
 	var all []target
 	for _, name := range names {
 		t, err := c.target(conf, name)
+		if err == nil {
+			err = c.needOneVolume(t)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -234,8 +312,27 @@ func (c *call) targets() ([]target, error) {
 	return all, nil
 }
 
-// target finds RESOURCE or RESOURCE/VOLUME.
+// byMinor finds the resource and volume that minor-NUMBER means on this host; other names are returned as they are.
+func (c *call) byMinor(conf *resfile.Config, name string) string {
+	number, ok := strings.CutPrefix(name, "minor-")
+	if !ok {
+		return name
+	}
+	for _, r := range conf.On(c.Hostname) {
+		if self, _, err := r.For(c.Hostname); err == nil {
+			for _, v := range self.Volumes {
+				if fmt.Sprint(v.Minor) == number {
+					return fmt.Sprintf("%s/%d", r.Name, v.Number)
+				}
+			}
+		}
+	}
+	return name
+}
+
+// target finds RESOURCE, RESOURCE/VOLUME or minor-NUMBER.
 func (c *call) target(conf *resfile.Config, name string) (target, error) {
+	name = c.byMinor(conf, name)
 	base, number, one := strings.Cut(name, "/")
 	r, ok := conf.Resource(base)
 	if !ok {

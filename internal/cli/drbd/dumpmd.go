@@ -5,39 +5,27 @@ import (
 	"strings"
 	"time"
 
-	"holdfast/internal/block/backing"
 	"holdfast/internal/block/metadata"
 )
 
 // dumpMD prints the metadata in the text that `drbdmeta restore-md` reads.
 func (c *call) dumpMD() error {
+	return c.each(func(t target) error { return c.eachMetadata(t, c.dumpMeta) })
+}
+
+func (c *call) dumpMeta(m *metaDisk) error {
 	now := time.Now
 	if c.Now != nil {
 		now = c.Now
 	}
-	return c.each(func(t target) error {
-		return c.eachMetadata(t, func(m *metaDisk) error {
-			l, err := metadata.NewLayout(m.kind, m.dev.Size(), m.v.Meta.Index, m.sb.Stripes())
-			if err != nil {
-				return err
-			}
-			if err := l.Check(m.sb); err != nil {
-				return fail(exitFailed, "%s: %v", m.path, err)
-			}
-			bits := metadata.NewBitmap(int64(m.sb.LastAgreedSize) * metadata.SectorSize)
-			raw := backing.Buffer(bits.Pages() * metadata.BlockSize)
-			if err := m.dev.ReadAt(raw, l.Bitmap); err != nil {
-				return err
-			}
-			if err := bits.Decode(raw); err != nil {
-				return err
-			}
-			at := now()
-			fmt.Fprintf(c.Stdout, "# DRBD meta data dump\n# %s [%d]\n# %s> %s\n#\n\n", at.Format("2006-01-02 15:04:05 -0700"), at.Unix(), c.Hostname, m.command("dump-md"))
-			_, err = fmt.Fprint(c.Stdout, dumpText(l, m.sb, bits))
-			return err
-		})
-	})
+	bits, err := m.store.Bitmap()
+	if err != nil {
+		return err
+	}
+	at := now()
+	fmt.Fprintf(c.Stdout, "# DRBD meta data dump\n# %s [%d]\n# %s> %s\n#\n\n", at.Format("2006-01-02 15:04:05 -0700"), at.Unix(), c.Hostname, m.command("dump-md"))
+	_, err = fmt.Fprint(c.Stdout, dumpText(m.store.Layout, &m.store.SB, bits))
+	return err
 }
 
 // dumpText is the dump after its heading.

@@ -30,7 +30,7 @@ func (c *call) identifiers(t target, text func(gi string, sb *metadata.Superbloc
 		return err
 	}
 	return c.eachMetadata(t, func(m *metaDisk) error {
-		_, err := fmt.Fprint(c.Stdout, text(storedIdentifiers(m.sb), m.sb))
+		_, err := fmt.Fprint(c.Stdout, text(storedIdentifiers(&m.store.SB), &m.store.SB))
 		return err
 	})
 }

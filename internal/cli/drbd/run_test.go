@@ -127,7 +127,7 @@ func TestWithoutDaemon(t *testing.T) {
 		{"overview", "", down, 20},
 		{"dstate mysqlr0", "", "No valid meta data found on ROOT/disk of resource mysqlr0: drbdadm create-md mysqlr0\n", 1},
 		{"get-gi mysqlr0", "", "No valid meta data found on ROOT/disk of resource mysqlr0: drbdadm create-md mysqlr0\n", 1},
-		{"wipe-md mysqlr0", "There appears to be no drbd meta data to wipe out?\n", "", 0},
+		{"wipe-md mysqlr0", "", "There appears to be no drbd meta data to wipe out?\n", 0},
 		{"create-md mysqlr0", created, "initializing bitmap (4 KB) to all zero\n", 0},
 		{"dstate mysqlr0", "Inconsistent\n", "", 0},
 		{"get-gi mysqlr0", "0000000000000004:0000000000000000:0000000000000000:0000000000000000:0:0:0:0:0:0:0\n", "", 0},
@@ -371,6 +371,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestVerbs(t *testing.T) {
 	h := newHost(t)
 	d := h.serve(t)
+	d.volumes = []api.VolumeStatus{{Resource: "mysqlr0", Minor: 1, Disk: "UpToDate"}}
 	for line, want := range map[string]api.VolumeDo{
 		"up mysqlr0":                 {Verb: api.VolumeUp},
 		"up all":                     {Verb: api.VolumeUp},
@@ -384,6 +385,7 @@ func TestVerbs(t *testing.T) {
 		"connect --discard-my-data mysqlr0":        {Verb: api.VolumeConnect, DiscardMyData: true},
 		"disconnect mysqlr0":                       {Verb: api.VolumeDisconnect},
 		"invalidate mysqlr0":                       {Verb: api.VolumeInvalidate},
+		"outdate mysqlr0":                          {Verb: api.VolumeOutdate},
 		"attach mysqlr0":                           {Verb: api.VolumeAttach},
 		"detach mysqlr0":                           {Verb: api.VolumeDetach},
 	} {
@@ -460,8 +462,9 @@ func TestStates(t *testing.T) {
 func TestHelp(t *testing.T) {
 	h := newHost(t)
 	help := h.run("--help", "")
+	hidden := h.run("hidden-commands", "")
 	for _, v := range verbs() {
-		if !strings.Contains(help.out, " "+v.name+" ") {
+		if list := map[bool]string{false: help.out, true: hidden.out}[v.hidden]; !strings.Contains(list, " "+v.name+" ") {
 			t.Errorf("%s is not in the help", v.name)
 		}
 	}

@@ -66,7 +66,7 @@ func (c *call) dstate() error {
 			return err
 		}
 		return c.eachMetadata(t, func(m *metaDisk) error {
-			_, err := fmt.Fprintln(c.Stdout, diskWord(m.sb))
+			_, err := fmt.Fprintln(c.Stdout, m.store.SB.Disk())
 			return err
 		})
 	})
