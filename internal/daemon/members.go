@@ -194,14 +194,16 @@ func (s *session) awaitLeave(ctx context.Context) error {
 
 // halt answers callHalt: the host stops taking part, until it is started again or boots.
 func (d *Daemon) halt(context.Context, api.Empty) (api.Empty, error) {
+	// Held from here on: a start that comes right after the answer must wait until the session has ended, and then join.
+	d.joining.Lock()
 	if err := os.WriteFile(d.stoppedFile(), nil, 0o644); err != nil {
+		d.joining.Unlock()
 		return api.Empty{}, err
 	}
 	// The answer goes out on a connection that the session's end closes.
 	go func() {
-		time.Sleep(haltDelay)
-		d.joining.Lock()
 		defer d.joining.Unlock()
+		time.Sleep(haltDelay)
 		if err := d.leaveSession(); err != nil {
 			d.log.Error("cluster not left in order", "err", err)
 		}

@@ -55,6 +55,9 @@ const poll = 50 * time.Millisecond
 // DefaultConnectWait is the parameter wfc_timeout when it is not given: how long start waits for the peer.
 const DefaultConnectWait = 5 * time.Second
 
+// MeetingWait is how long a replica in U waits for its peer at a start.
+const MeetingWait = time.Second
+
 // Agent is the built-in agent.
 type Agent struct {
 	volumes Volumes
@@ -151,12 +154,17 @@ func (a *Agent) start(ctx context.Context, op agent.Operation, res string) agent
 }
 
 // settle waits for the disk to be attached and, at most wfc_timeout, for the peer: a promotion decided before both
-// have met would be decided on less than can be known.
+// have met would be decided on less than can be known. A disk that the cluster's log has in U is known to be as good as any:
+// it waits only as long as a peer that starts at the same time may need, since without it the promotion would take it
+// out of U.
 func (a *Agent) settle(ctx context.Context, op agent.Operation, res string) (api.VolumeStatus, error) {
-	limit := time.Now().Add(connectWait(op.Params))
+	begun, limit := time.Now(), connectWait(op.Params)
 	for {
 		status, err := a.volumes.Status(ctx, res)
-		if err != nil || connected(&status) || (time.Now().After(limit) && attached(&status)) {
+		if inU(&status) {
+			limit = min(limit, MeetingWait)
+		}
+		if err != nil || connected(&status) || (time.Since(begun) > limit && attached(&status)) {
 			return status, err
 		}
 		if err := sleep(ctx, poll); err != nil {
@@ -180,6 +188,9 @@ func connectWait(params map[string]string) time.Duration {
 func attached(s *api.VolumeStatus) bool {
 	return s.Disk != "Attaching" && s.Disk != "Negotiating" && s.Disk != "Diskless"
 }
+
+// inU tells whether the cluster's log has this disk among the up-to-date ones: only then is a bound volume's UpToDate.
+func inU(s *api.VolumeStatus) bool { return s.Bound && s.Epoch > 0 && s.Disk == "UpToDate" }
 
 func connected(s *api.VolumeStatus) bool {
 	return attached(s) && s.PeerRole != "" && s.PeerRole != "Unknown"

@@ -225,6 +225,10 @@ func TestStartWaitsForThePeer(t *testing.T) {
 	if n.last() != "master-drbd_ha=10000,true" {
 		t.Errorf("score %s: start did not wait for the peer", n.last())
 	}
+	// A disk in U does not wait long for a peer that may be dead: with this timeout the test would never end.
+	n = newNode()
+	n.connects, n.status.Bound = -1, true
+	n.expect(t, "start", agent.OK, "", "wfc_timeout", "86400")
 	n = newNode()
 	n.connects = -1
 	n.expect(t, "start", agent.OK, "", "wfc_timeout", "")

@@ -269,6 +269,9 @@ func stopAndStart(ctx context.Context, t *testing.T, s *stage) {
 		t.Errorf("the stopped host's daemon says running %v, %v", st.Running, err)
 	}
 	sh(ctx, t, standby, "pcs cluster start "+active.Name())
+	s.awaitWhole(ctx, t)
+	// A start right after a stop must not be taken for one that comes too late.
+	sh(ctx, t, standby, "pcs cluster stop "+active.Name()+" && pcs cluster start "+active.Name())
 }
 
 // standbyAndBack: an operator takes a host out of service and back.
