@@ -20,7 +20,10 @@ const (
 	MaxPeerRequests = 4096
 	// MaxSendQueue bounds the packets waiting to be sent to a peer; a peer that lets more pile up is dropped.
 	MaxSendQueue = 1 << 16
-	// DiskWorkers are the threads that carry out reads and writes of one backing disk.
+	// DiskDepth is how many reads, writes and flushes of one backing disk the kernel has at a time; more wait here.
+	DiskDepth = 256
+	// DiskWorkers carry out what the kernel cannot do beside its caller: discards, zeroings, transactions of the metadata,
+	// and everything on a disk without asynchronous I/O.
 	DiskWorkers = 8
 	// MaxEpoch is the number of writes after which a barrier is sent even without a flush (DRBD's max-epoch-size).
 	MaxEpoch = 2048

@@ -27,3 +27,35 @@ type Device interface {
 	// Close gives the device back. It does not flush.
 	Close() error
 }
+
+// Kind is what an Operation does.
+type Kind uint8
+
+// The kinds an AsyncDevice takes. Flush has neither offset nor data.
+const (
+	Read Kind = iota + 1
+	Write
+	Flush
+)
+
+// Operation is a ReadAt, WriteAt or Flush that is carried out beside its caller. It belongs to the device from Start until
+// its owner is told; then it may be used again.
+type Operation struct {
+	Kind  Kind
+	Off   int64
+	Data  []byte
+	Owner Owner
+}
+
+// Owner is told how an operation ended, once, on a goroutine of the device's, which it must not hold up.
+type Owner interface {
+	Finished(o *Operation, err error)
+}
+
+// AsyncDevice is a Device that can carry many operations out at a time without a thread for each.
+type AsyncDevice interface {
+	Device
+	// Start begins an operation and does not wait for the disk. It returns false, having done nothing, for one that only
+	// the Device's own methods can carry out.
+	Start(o *Operation) bool
+}

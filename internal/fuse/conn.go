@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,8 +33,7 @@ type Config struct {
 	Dir string
 	// Depth bounds the requests the kernel keeps in flight (max_background), at most 4096.
 	Depth int
-	// Readers is the number of reading threads, at most 64. They block in read(2); a process should have GOMAXPROCS at
-	// least that high or its other goroutines are starved by sysmon's slowness to take their processors back.
+	// Readers is the number of reading goroutines, at most 64. One is best for a File that never waits in Submit.
 	Readers int
 	Log     *slog.Logger
 }
@@ -68,7 +69,9 @@ type Conn struct {
 	file File
 	pool *pool
 
-	fd     int
+	fd     int      // of /dev/fuse
+	dev    *os.File // the same, in the runtime's poller while it is served; it owns fd then
+	raw    syscall.RawConn
 	mnt    int // descriptor of the mount's root, -1 when adopted
 	number uint32
 	terms  terms
@@ -123,7 +126,11 @@ func (c *Conn) mountAndServe() error {
 		c.pool.close()
 		return err
 	}
-	c.start()
+	if err := c.start(); err != nil {
+		c.DropMount()
+		c.pool.close()
+		return err
+	}
 	if c.cfg.Dir == "" {
 		return nil
 	}
@@ -164,7 +171,10 @@ func Adopt(cfg Config, file File, fd int, number uint32) (*Conn, error) {
 		c.pool.close()
 		return nil, fmt.Errorf("ask FUSE connection %d for its unanswered requests: %w", number, err)
 	}
-	c.start()
+	if err := c.start(); err != nil {
+		c.pool.close()
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -172,7 +182,7 @@ func Adopt(cfg Config, file File, fd int, number uint32) (*Conn, error) {
 func newConn(cfg Config, file File, fd int) (*Conn, error) {
 	c := &Conn{cfg: cfg, file: file, fd: fd, mnt: -1, done: make(chan struct{})}
 	var err error
-	c.pool, err = newPool(c, cfg.Depth+cfg.Readers+spareSlots, func() { unix.Close(fd) })
+	c.pool, err = newPool(c, cfg.Depth+cfg.Readers+spareSlots, c.closeDevice)
 	if err != nil {
 		unix.Close(fd)
 	}
@@ -202,7 +212,16 @@ func (c *Conn) handshake() error {
 	return c.write(r, size)
 }
 
-func (c *Conn) start() {
+// start gives the descriptor to the runtime's poller, so that no thread is held by a reader that waits, and begins to read.
+func (c *Conn) start() error {
+	if err := unix.SetNonblock(c.fd, true); err != nil {
+		return fmt.Errorf("FUSE connection %d: %w", c.number, err)
+	}
+	c.dev = os.NewFile(uintptr(c.fd), "/dev/fuse")
+	var err error
+	if c.raw, err = c.dev.SyscallConn(); err != nil {
+		return fmt.Errorf("FUSE connection %d: %w", c.number, err)
+	}
 	c.readers.Add(c.cfg.Readers)
 	for range c.cfg.Readers {
 		go c.serve()
@@ -211,6 +230,15 @@ func (c *Conn) start() {
 		c.readers.Wait()
 		close(c.done)
 	}()
+	return nil
+}
+
+func (c *Conn) closeDevice() {
+	if c.dev != nil {
+		c.dev.Close()
+		return
+	}
+	unix.Close(c.fd)
 }
 
 // FD is the /dev/fuse descriptor, for handing to a process that shall be able to carry the connection on.
@@ -280,7 +308,7 @@ func (c *Conn) close() error {
 func readRetry(fd int, b []byte) (int, error) {
 	for {
 		n, err := unix.Read(fd, b)
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

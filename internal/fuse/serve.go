@@ -3,30 +3,50 @@ package fuse
 import (
 	"encoding/binary"
 	"errors"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// reader is one reading goroutine's state.
+type reader struct {
+	buf []byte
+	n   int
+	err error
+}
+
+// read is for the poller: false means that there is nothing yet.
+func (d *reader) read(fd uintptr) bool {
+	d.n, d.err = rawRead(int(fd), d.buf)
+	return d.err != unix.EAGAIN
+}
 
 // serve reads requests until the kernel ends the connection.
 func (c *Conn) serve() {
 	defer c.readers.Done()
 	var m message
+	d := &reader{}
+	read := d.read // once, not per request
 	for {
 		r := c.pool.get()
 		if r == nil {
 			return
 		}
-		n, err := readRetry(c.fd, r.incoming())
-		if errors.Is(err, unix.ENOENT) { // the request was taken back while it was being read
+		d.buf = r.incoming()
+		if err := c.raw.Read(read); err != nil { // closed
+			c.pool.put(r)
+			return
+		}
+		if errors.Is(d.err, unix.ENOENT) { // the request was taken back while it was being read
 			c.pool.put(r)
 			continue
 		}
-		if err != nil {
+		if d.err != nil {
 			c.pool.put(r)
-			c.ended(err)
+			c.ended(d.err)
 			return
 		}
-		c.dispatch(r, r.incoming()[:n], &m)
+		c.dispatch(r, r.incoming()[:d.n], &m)
 	}
 }
 
@@ -145,7 +165,7 @@ func (c *Conn) answerWritten(r *Request) {
 func (c *Conn) answerError(r *Request, errno int32) {
 	head := r.buf[pageSize-outHeaderSize : pageSize]
 	putOutHeader(head, outHeaderSize, errno, r.unique)
-	_, err := unix.Write(c.fd, head)
+	_, err := rawWrite(c.fd, head)
 	c.report(err)
 	c.pool.put(r)
 }
@@ -154,7 +174,7 @@ func (c *Conn) answerError(r *Request, errno int32) {
 func (c *Conn) write(r *Request, n int) error {
 	head := r.buf[pageSize-outHeaderSize:]
 	putOutHeader(head, outHeaderSize+n, 0, r.unique)
-	_, err := unix.Write(c.fd, head[:outHeaderSize+n])
+	_, err := rawWrite(c.fd, head[:outHeaderSize+n])
 	return err
 }
 
@@ -164,4 +184,23 @@ func (c *Conn) report(err error) {
 		return
 	}
 	c.cfg.Log.Error("cannot answer a FUSE request; it hangs until the connection is aborted", "connection", c.number, "err", err)
+}
+
+// rawRead is read(2), again after a signal, without telling the runtime: the descriptor is non-blocking, and the runtime
+// would hand the processor to another thread when the copying of a request takes longer than its watchdog's 20 µs.
+func rawRead(fd int, b []byte) (int, error) { return rawCall(unix.SYS_READ, fd, b) }
+
+// rawWrite is write(2) in the same manner.
+func rawWrite(fd int, b []byte) (int, error) { return rawCall(unix.SYS_WRITE, fd, b) }
+
+func rawCall(call uintptr, fd int, b []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		if errno == 0 {
+			return int(n), nil
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,9 +22,13 @@ type Device struct {
 	size  int64
 	align int
 	block bool
+	past  bool // opened with O_DIRECT, past the page cache
+
+	begin sync.Once
+	queue atomic.Pointer[queue] // nil before the first Start, and where the kernel has none
 }
 
-var _ disk.Device = (*Device)(nil)
+var _ disk.AsyncDevice = (*Device)(nil)
 
 // Open opens the block device or regular file at path for reading and writing. A block device is opened exclusively: it
 // fails with EBUSY while it is mounted or held by another volume; a file is locked instead.
@@ -53,6 +59,7 @@ func Open(path string) (*Device, error) {
 // open tries O_DIRECT, and goes without where the filesystem does not know it (tmpfs): Flush is an fdatasync either way.
 func (d *Device) open(flags int) error {
 	fd, err := unix.Open(d.path, flags|unix.O_DIRECT, 0)
+	d.past = err == nil
 	if errors.Is(err, unix.EINVAL) {
 		fd, err = unix.Open(d.path, flags, 0)
 	}
@@ -111,11 +118,53 @@ func (d *Device) Size() int64 { return d.size }
 // Align is the unit, in bytes, in which the device itself reads and writes; smaller accesses are widened by this package.
 func (d *Device) Align() int { return d.align }
 
-// Close gives the device back. It does not flush.
-func (d *Device) Close() error { return d.file.Close() }
+// Close waits for operations under way and gives the device back. It does not flush.
+func (d *Device) Close() error {
+	if q := d.queue.Load(); q != nil {
+		q.close()
+	}
+	return d.file.Close()
+}
+
+// Start begins an operation; see disk.AsyncDevice. It takes what can go to the device as it is.
+func (d *Device) Start(o *disk.Operation) bool {
+	if o.Kind != disk.Flush && (d.check(o.Off, int64(len(o.Data))) != nil || !d.direct(o.Data, o.Off)) {
+		return false
+	}
+	d.begin.Do(func() {
+		if !d.past {
+			return // through the page cache, submitting would be carrying out
+		}
+		if q, err := newQueue(d); err == nil {
+			d.queue.Store(q)
+		}
+	})
+	q := d.queue.Load()
+	return q != nil && q.add(o)
+}
+
+// plain carries out an operation, of which so many bytes are done, with a thread that waits.
+func (d *Device) plain(o *disk.Operation, done int) error {
+	switch o.Kind {
+	case disk.Flush:
+		return d.sync()
+	case disk.Read:
+		return d.readPlain(o.Data[done:], o.Off+int64(done))
+	}
+	return d.writePlain(o.Data[done:], o.Off+int64(done))
+}
 
 // Flush makes completed writes durable.
 func (d *Device) Flush() error {
+	if q := d.queue.Load(); q != nil {
+		if ok, err := q.wait(disk.Flush, nil, 0); ok {
+			return err
+		}
+	}
+	return d.sync()
+}
+
+func (d *Device) sync() error {
 	for {
 		err := unix.Fdatasync(int(d.file.Fd()))
 		if err == unix.EINTR {

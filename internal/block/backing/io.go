@@ -63,6 +63,15 @@ func (d *Device) ReadAt(p []byte, off int64) error {
 }
 
 func (d *Device) read(p []byte, off int64) error {
+	if q := d.queue.Load(); q != nil && len(p) > 0 {
+		if ok, err := q.wait(disk.Read, p, off); ok {
+			return err
+		}
+	}
+	return d.readPlain(p, off)
+}
+
+func (d *Device) readPlain(p []byte, off int64) error {
 	for len(p) > 0 {
 		n, err := unix.Pread(int(d.file.Fd()), p, off)
 		if err == unix.EINTR {
@@ -100,6 +109,15 @@ func (d *Device) WriteAt(p []byte, off int64) error {
 }
 
 func (d *Device) write(p []byte, off int64) error {
+	if q := d.queue.Load(); q != nil && len(p) > 0 {
+		if ok, err := q.wait(disk.Write, p, off); ok {
+			return err
+		}
+	}
+	return d.writePlain(p, off)
+}
+
+func (d *Device) writePlain(p []byte, off int64) error {
 	for len(p) > 0 {
 		n, err := unix.Pwrite(int(d.file.Fd()), p, off)
 		if err == unix.EINTR {

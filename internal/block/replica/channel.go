@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"hash"
 	"net"
@@ -51,10 +52,14 @@ func (q outbox) fillSums(h hash.Hash) {
 	}
 }
 
-const readBuffer = 64 << 10
+// Sizes of the buffers between TLS and the packets, in bytes.
+const (
+	readBuffer = 64 << 10
+	sendBuffer = 64 << 10
+)
 
-func newChannel(c net.Conn, tls bool) *channel {
-	ch := &channel{conn: c, in: bufio.NewReaderSize(c, readBuffer), tls: tls}
+func newChannel(c net.Conn, secure bool) *channel {
+	ch := &channel{conn: c, in: bufio.NewReaderSize(c, readBuffer), tls: secure}
 	ch.wake = sync.NewCond(&ch.mu)
 	return ch
 }
@@ -196,8 +201,21 @@ func (s *vectorSender) send(q outbox) error {
 	return err
 }
 
-// bufferSender gathers small packets into TLS records.
-type bufferSender struct{ w *bufio.Writer }
+// bufferSender gathers small packets into TLS records, and records into system calls.
+type bufferSender struct {
+	w      *bufio.Writer
+	socket *socket // below TLS; nil if it is of another kind
+}
+
+func newBufferSender(c net.Conn) *bufferSender {
+	s := &bufferSender{w: bufio.NewWriterSize(c, sendBuffer)}
+	if t, ok := c.(*tls.Conn); ok {
+		if s.socket, ok = t.NetConn().(*socket); ok {
+			s.socket.gather() // the handshake is over: all that is written from now on is flushed below
+		}
+	}
+	return s
+}
 
 func (s *bufferSender) send(q outbox) error {
 	from := 0
@@ -210,5 +228,9 @@ func (s *bufferSender) send(q outbox) error {
 			return err
 		}
 	}
-	return s.w.Flush()
+	err := s.w.Flush()
+	if err == nil && s.socket != nil {
+		err = s.socket.flush()
+	}
+	return err
 }

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -294,7 +293,7 @@ func (l *Link) watch() {
 func (l *Link) write(c *channel) {
 	var out sender = &vectorSender{conn: c.conn}
 	if c.tls {
-		out = &bufferSender{w: bufio.NewWriterSize(c.conn, 64<<10)}
+		out = newBufferSender(c.conn)
 	}
 	defer c.conn.Close()
 	sum := l.sumOut()

@@ -30,9 +30,13 @@ func (p *pairing) secure(e *end) error {
 	if err != nil {
 		return err
 	}
-	t := tls.Server(e.conn, conf)
+	raw, err := newSocket(e.conn)
+	if err != nil {
+		return err
+	}
+	t := tls.Server(raw, conf)
 	if e.dialed {
-		t = tls.Client(e.conn, conf)
+		t = tls.Client(raw, conf)
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, block.HandshakeTimeout)
 	defer cancel()
@@ -95,12 +99,13 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		return nil, fmt.Errorf("the cluster's CA: no certificate in %s", cfg.TLS.CA)
 	}
 	return &tls.Config{
-		Certificates:           []tls.Certificate{cert},
-		MinVersion:             tls.VersionTLS13,
-		ClientAuth:             tls.RequireAnyClientCert,
-		InsecureSkipVerify:     true, // VerifyConnection does it
-		SessionTicketsDisabled: true,
-		VerifyConnection:       func(s tls.ConnectionState) error { return verifyPeer(s, roots, cfg.Peer) },
+		Certificates:                []tls.Certificate{cert},
+		MinVersion:                  tls.VersionTLS13,
+		ClientAuth:                  tls.RequireAnyClientCert,
+		InsecureSkipVerify:          true, // VerifyConnection does it
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true,
+		VerifyConnection:            func(s tls.ConnectionState) error { return verifyPeer(s, roots, cfg.Peer) },
 	}, nil
 }
 

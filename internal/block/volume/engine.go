@@ -55,7 +55,8 @@ type engine struct {
 	target    *target
 	inUse     []string
 	inUseAt   clock.Boottime
-	asking    bool // an InUse runs
+	inUseTook time.Duration // the last look at it
+	asking    bool          // an InUse runs
 	lease     Lease
 	logJob    bool // an activity log transaction is under way
 	logBlock  []byte

@@ -99,11 +99,16 @@ func (e *engine) abortFrontend() {
 	}()
 }
 
-// inUseEvery is the pause between two looks at who uses the device, for the status.
-const inUseEvery = 2 * time.Second
+// inUseEvery is the pause between two looks at who uses the device, for the status. A look reads what every process of the
+// host has open, so that on a busy host the pause is longer: looking takes at most one part in inUseShare of a processor.
+const (
+	inUseEvery = 2 * time.Second
+	inUseShare = 500
+)
 
 func (e *engine) refreshInUse() {
-	if e.front == nil || e.asking || e.now().Sub(e.inUseAt) < inUseEvery {
+	pause := max(inUseEvery, inUseShare*e.inUseTook)
+	if e.front == nil || e.asking || e.now().Sub(e.inUseAt) < pause {
 		return
 	}
 	e.inUseAt = e.now()
@@ -118,9 +123,11 @@ func (e *engine) askInUse(answer func([]string, error)) {
 	}
 	e.asking = true
 	go func() {
+		begun := e.now()
 		users, err := f.InUse()
+		took := e.now().Sub(begun)
 		e.inbox.call(func() {
-			e.asking = false
+			e.asking, e.inUseTook = false, took
 			if err == nil && !equal(users, e.inUse) {
 				e.inUse, e.statusDue = users, true
 			}

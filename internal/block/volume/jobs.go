@@ -62,6 +62,9 @@ type job struct {
 	resync  *resyncRead
 	verify  *verifyRead
 	done    chan struct{} // closed when carried out, if not nil
+
+	op      disk.Operation // as the disk itself gets it
+	workers *workers
 }
 
 // piece is a part of metadata to write.
@@ -70,7 +73,7 @@ type piece struct {
 	data []byte
 }
 
-// workers carry jobs out, with as many threads as were started.
+// workers carry jobs out: the disk itself where it can, else as many threads as were started.
 type workers struct {
 	mu      sync.Mutex
 	wake    *sync.Cond
@@ -88,7 +91,14 @@ func startWorkers(n int, deliver func(*job)) *workers {
 	return w
 }
 
+// add begins a job: the disk itself carries it out, if it can, or a worker.
 func (w *workers) add(j *job) {
+	if dev, ok := j.dev.(disk.AsyncDevice); ok && j.asOperation() {
+		j.workers = w
+		if dev.Start(&j.op) {
+			return
+		}
+	}
 	w.mu.Lock()
 	w.queue = append(w.queue, j)
 	w.mu.Unlock()
@@ -120,10 +130,7 @@ func (w *workers) run() {
 		w.queue = w.queue[1:]
 		w.mu.Unlock()
 		j.err = j.run()
-		if j.done != nil {
-			close(j.done)
-		}
-		w.deliver(j)
+		w.finish(j)
 	}
 }
 
@@ -159,6 +166,35 @@ func (j *job) perform() error {
 		}
 	}
 	return nil
+}
+
+// asOperation describes the job as one for the disk itself; false if it is none.
+func (j *job) asOperation() bool {
+	kind := disk.Flush
+	switch j.work {
+	case doRead:
+		kind = disk.Read
+	case doWrite:
+		kind = disk.Write
+	case doFlush:
+	default:
+		return false
+	}
+	j.op = disk.Operation{Kind: kind, Off: j.off, Data: j.data, Owner: j}
+	return true
+}
+
+// Finished takes the job back from the disk.
+func (j *job) Finished(_ *disk.Operation, err error) {
+	j.err = err
+	j.workers.finish(j)
+}
+
+func (w *workers) finish(j *job) {
+	if j.done != nil {
+		close(j.done)
+	}
+	w.deliver(j)
 }
 
 func writePieces(dev disk.Device, list []piece) error {

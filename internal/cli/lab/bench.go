@@ -23,6 +23,7 @@ func benchCommand() *cobra.Command {
 	flags.IntVar(&config.Seconds, "seconds", bench.DefaultSeconds, "length of one measurement")
 	flags.IntVar(&config.Rounds, "rounds", bench.DefaultRounds, "measurements of each kind, on either device in turn")
 	flags.StringSliceVar(&config.Only, "only", nil, "what to measure, of "+strings.Join(bench.Works(), ","))
+	flags.StringVar(&config.Before, "before", "", "an earlier holdfast program, measured in the same rounds")
 	flags.StringVar(&config.Report, "report", "", "write the results as JSON to this file too")
 	return cmd
 }

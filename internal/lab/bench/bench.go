@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +31,8 @@ type Config struct {
 	Report string
 	// Out gets the table and, as it goes, what is being done.
 	Out io.Writer
-	// Hook, if not nil, runs beside each measurement of ours, with the volume processes' numbers: for a profiler.
-	Hook func(work string, pids [2]int)
+	// Before, if not empty, is an earlier holdfast program: it is measured in the same rounds, on a volume of its own.
+	Before string
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -97,9 +98,9 @@ type run struct {
 	cfg   Config
 	dir   string
 	pair  *pair
+	prior *pair // of Config.Before; nil if there is none
 	plain *loopdev.Device
-	ours  string // path of our device
-	size  int64  // what the loads touch: our device is smaller than its disk by the metadata
+	size  int64 // what the loads touch: our device is smaller than its disk by the metadata
 	rows  []*row
 }
 
@@ -145,7 +146,7 @@ func (r *run) wanted(name string) bool {
 
 func (r *run) prepare(ctx context.Context) error {
 	size := int64(r.cfg.SizeMiB) << 20
-	r.say("making three disks of %d MiB in %s, and bringing the volume up", r.cfg.SizeMiB, r.dir)
+	r.say("making disks of %d MiB in %s, and bringing the volume up", r.cfg.SizeMiB, r.dir)
 	path := filepath.Join(r.dir, "plain")
 	if err := writeFile(path, size); err != nil {
 		return err
@@ -158,11 +159,13 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.plain, err = loopdev.Attach(loopdev.Config{FD: fd, Name: "bench-plain", BlockSize: 4096}); err != nil {
 		return err
 	}
-	if r.pair, err = newPair(ctx, r.cfg.Program, r.dir, size); err != nil {
+	r.size = (size - size/512 - 1<<20) &^ (1<<20 - 1)
+	if r.pair, err = newPair(ctx, r.cfg.Program, filepath.Join(r.dir, "ours"), size); err != nil {
 		return err
 	}
-	r.ours, err = r.pair.a.device()
-	r.size = (size - size/512 - 1<<20) &^ (1<<20 - 1)
+	if r.cfg.Before != "" {
+		r.prior, err = newPair(ctx, r.cfg.Before, filepath.Join(r.dir, "before"), size)
+	}
 	return err
 }
 
@@ -189,30 +192,45 @@ func (r *run) round(ctx context.Context, w work, row *row) error {
 	if err != nil {
 		return err
 	}
-	pids := r.pair.pids()
-	if r.cfg.Hook != nil {
-		go r.cfg.Hook(w.name, pids)
-	}
-	before := processorTime(pids)
-	ours, err := w.fio(ctx, r.ours, r.cfg.Seconds, r.size)
+	ours, cpu, err := r.pair.load(ctx, w, r.cfg.Seconds, r.size)
 	if err != nil {
-		return fmt.Errorf("%w; the processes' logs: %s", err, r.pair.logs())
+		return err
 	}
-	row.add(plain, ours, processorTime(pids)-before)
-	return nil
+	row.add(plain, ours, cpu)
+	if r.prior == nil {
+		return nil
+	}
+	before, cpu, err := r.prior.load(ctx, w, r.cfg.Seconds, r.size)
+	row.addBefore(before, cpu)
+	return err
+}
+
+// load runs a work on the volume and tells what its processes used for it.
+func (p *pair) load(ctx context.Context, w work, seconds int, size int64) (outcome, time.Duration, error) {
+	device, err := p.a.device()
+	if err != nil {
+		return outcome{}, 0, err
+	}
+	pids := p.pids()
+	used := processorTime(pids)
+	got, err := w.fio(ctx, device, seconds, size)
+	if err != nil {
+		return got, 0, fmt.Errorf("%w; the processes' logs: %s", err, p.logs())
+	}
+	return got, processorTime(pids) - used, nil
 }
 
 // alone measures what is done without the peer, and its return.
 func (r *run) alone(ctx context.Context) error {
 	degraded := slices.ContainsFunc(aloneWorks(), func(w work) bool { return r.wanted(w.name) })
 	if degraded {
-		if err := r.pair.degrade(ctx); err != nil {
+		if err := r.each(func(p *pair) error { return p.degrade(ctx) }); err != nil {
 			return err
 		}
 		if err := r.alternate(ctx, aloneWorks()); err != nil {
 			return err
 		}
-		if err := r.pair.restore(ctx); err != nil {
+		if err := r.each(func(p *pair) error { return p.restore(ctx) }); err != nil {
 			return err
 		}
 	}
@@ -222,11 +240,22 @@ func (r *run) alone(ctx context.Context) error {
 	return r.resync(ctx)
 }
 
+// each does something to the volumes there are.
+func (r *run) each(f func(*pair) error) error {
+	for _, p := range []*pair{r.pair, r.prior} {
+		if p == nil {
+			continue
+		}
+		if err := f(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // close takes everything away.
 func (r *run) close() error {
-	if r.pair != nil {
-		r.pair.stop()
-	}
+	_ = r.each(func(p *pair) error { p.stop(); return nil })
 	if r.plain != nil {
 		r.plain.Release()
 	}

@@ -57,10 +57,13 @@ func TestRow(t *testing.T) {
 	for _, p := range [][2]float64{{100, 40}, {100, 90}, {200, 100}} {
 		r.add(outcome{PerSecond: p[0]}, outcome{PerSecond: p[1], Total: 1000, Mean: 1, P99: 2}, 50*time.Millisecond)
 	}
+	for range 3 {
+		r.addBefore(outcome{PerSecond: 50, Total: 100}, 10*time.Millisecond)
+	}
 	if math.Abs(r.Ratio-0.5) > 1e-9 {
 		t.Errorf("ratio %v", r.Ratio)
 	}
-	const want = "| x | 100  | 90  | **0.50** (0.40 0.90 0.50) | 0.30 | 0.50 | 50 | 1, 2 |"
+	const want = "| x | 100  | 90  | **0.50** (0.40 0.90 0.50) | 0.30 | 0.50 | 50 | 1, 2 | 50, gain 1.80, CPU was 100 |"
 	if got := r.line(); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}

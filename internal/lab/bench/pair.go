@@ -33,6 +33,9 @@ func newPair(ctx context.Context, program, dir string, size int64) (*pair, error
 		p.record.nodes = append(p.record.nodes, n)
 	}
 	p.a, p.b = p.record.nodes[0], p.record.nodes[1]
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return p, err
+	}
 	if err := certificates(dir, p.a, p.b); err != nil {
 		return p, err
 	}

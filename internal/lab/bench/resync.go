@@ -21,11 +21,19 @@ func (r *run) resync(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ours, err := r.copyByResync(ctx)
+		ours, err := r.copyByResync(ctx, r.pair)
 		if err != nil {
 			return err
 		}
 		row.add(outcome{PerSecond: plain}, outcome{PerSecond: ours}, 0)
+		if r.prior == nil {
+			continue
+		}
+		before, err := r.copyByResync(ctx, r.prior)
+		if err != nil {
+			return err
+		}
+		row.addBefore(outcome{PerSecond: before}, 0)
 	}
 	r.say("%s", row.line())
 	return nil
@@ -44,12 +52,15 @@ func (r *run) copyPlain(ctx context.Context) (float64, error) {
 }
 
 // copyByResync gives MB/s: the peer goes, everything is written, the peer comes back.
-func (r *run) copyByResync(ctx context.Context) (float64, error) {
-	p := r.pair
+func (r *run) copyByResync(ctx context.Context, p *pair) (float64, error) {
+	device, err := p.a.device()
+	if err != nil {
+		return 0, err
+	}
 	if err := p.degrade(ctx); err != nil {
 		return 0, err
 	}
-	out, err := exec.CommandContext(ctx, "dd", "if=/dev/zero", "of="+r.ours, "bs=1M", "count="+strconv.FormatInt(r.size>>20, 10),
+	out, err := exec.CommandContext(ctx, "dd", "if=/dev/zero", "of="+device, "bs=1M", "count="+strconv.FormatInt(r.size>>20, 10),
 		"oflag=direct", "conv=fdatasync,notrunc").CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("write all of the device: %w: %s", err, out)

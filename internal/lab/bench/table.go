@@ -12,14 +12,16 @@ import (
 
 // row is one line of the table.
 type row struct {
-	Name  string    `json:"name"`
-	Must  float64   `json:"must"`
-	Goal  float64   `json:"goal"`
-	Unit  string    `json:"unit,omitempty"` // of PerSecond; operations if empty
-	Plain []outcome `json:"plain"`
-	Ours  []outcome `json:"ours"`
-	CPU   []float64 `json:"cpu_us,omitempty"` // microseconds of both processes per operation
-	Ratio float64   `json:"ratio"`            // median of the rounds'
+	Name   string    `json:"name"`
+	Must   float64   `json:"must"`
+	Goal   float64   `json:"goal"`
+	Unit   string    `json:"unit,omitempty"` // of PerSecond; operations if empty
+	Plain  []outcome `json:"plain"`
+	Ours   []outcome `json:"ours"`
+	CPU    []float64 `json:"cpu_us,omitempty"` // microseconds of both processes per operation
+	Before []outcome `json:"before,omitempty"` // of Config.Before
+	WasCPU []float64 `json:"before_cpu_us,omitempty"`
+	Ratio  float64   `json:"ratio"` // median of the rounds'
 }
 
 func (r *row) add(plain, ours outcome, cpu time.Duration) {
@@ -28,6 +30,29 @@ func (r *row) add(plain, ours outcome, cpu time.Duration) {
 		r.CPU = append(r.CPU, float64(cpu.Microseconds())/ours.Total)
 	}
 	r.Ratio = median(r.ratios())
+}
+
+func (r *row) addBefore(o outcome, cpu time.Duration) {
+	r.Before = append(r.Before, o)
+	if o.Total > 0 {
+		r.WasCPU = append(r.WasCPU, float64(cpu.Microseconds())/o.Total)
+	}
+}
+
+// gain is how many times faster than before, the median of the rounds; empty if there is no before.
+func (r *row) gain() string {
+	var list []float64
+	for i := range r.Before {
+		list = append(list, r.Ours[i].PerSecond/r.Before[i].PerSecond)
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" %.0f, gain %.2f", perSecond(r.Before), median(list))
+	if len(r.WasCPU) > 0 {
+		text += fmt.Sprintf(", CPU was %.0f", median(r.WasCPU))
+	}
+	return text
 }
 
 func (r *row) ratios() []float64 {
@@ -54,7 +79,7 @@ func perSecond(list []outcome) float64 {
 	return median(all)
 }
 
-const heading = "| work | plain /s | ours /s | ratio (of each round) | must | goal | CPU of both, µs each | mean, p99 µs |\n|---|---|---|---|---|---|---|---|"
+const heading = "| work | plain /s | ours /s | ratio (of each round) | must | goal | CPU of both, µs each | mean, p99 µs | before |\n|---|---|---|---|---|---|---|---|---|"
 
 // line is the row as Markdown.
 func (r *row) line() string {
@@ -67,8 +92,8 @@ func (r *row) line() string {
 		last := r.Ours[len(r.Ours)-1]
 		cpu, latency = fmt.Sprintf("%.0f", median(r.CPU)), fmt.Sprintf("%.0f, %.0f", last.Mean, last.P99)
 	}
-	return fmt.Sprintf("| %s | %.0f %s | %.0f %s | **%.2f** (%s) | %.2f | %.2f | %s | %s |", r.Name, perSecond(r.Plain), r.Unit,
-		perSecond(r.Ours), r.Unit, r.Ratio, strings.Join(each, " "), r.Must, r.Goal, cpu, latency)
+	return fmt.Sprintf("| %s | %.0f %s | %.0f %s | **%.2f** (%s) | %.2f | %.2f | %s | %s |%s |", r.Name, perSecond(r.Plain), r.Unit,
+		perSecond(r.Ours), r.Unit, r.Ratio, strings.Join(each, " "), r.Must, r.Goal, cpu, latency, r.gain())
 }
 
 // report prints the table, and writes the file asked for.

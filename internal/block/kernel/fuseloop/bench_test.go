@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"holdfast/internal/fuse"
 	"holdfast/internal/loopdev"
 )
 
@@ -19,7 +18,7 @@ func BenchmarkDevice(b *testing.B) {
 	if os.Getuid() != 0 {
 		b.Skip("block devices need root")
 	}
-	old := runtime.GOMAXPROCS(runtime.NumCPU() + fuse.DefaultReaders)
+	old := runtime.GOMAXPROCS(runtime.NumCPU())
 	defer runtime.GOMAXPROCS(old)
 	path := filepath.Join(b.TempDir(), "disk")
 	f, err := os.Create(path)

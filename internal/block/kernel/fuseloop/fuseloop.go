@@ -45,9 +45,9 @@ type Config struct {
 	// BlockSize is the logical block size offered, in bytes, 512 to 4096: the backing disk's, as DRBD does it. 0 is 4096
 	// if that divides the size, else 512.
 	BlockSize int
-	// Depth and Readers are fuse.Config's; 0 for its defaults.
-	Depth, Readers int
-	Log            *slog.Logger
+	// Depth is fuse.Config's; 0 for its default.
+	Depth int
+	Log   *slog.Logger
 }
 
 // meta is what the guard keeps for the next process.
@@ -79,7 +79,7 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c Config) fuse() fuse.Config {
-	return fuse.Config{Source: "holdfast:" + c.Name, FileName: "holdfast:" + c.Name, Depth: c.Depth, Readers: c.Readers, Log: c.Log}
+	return fuse.Config{Source: "holdfast:" + c.Name, FileName: "holdfast:" + c.Name, Depth: c.Depth, Readers: 1, Log: c.Log}
 }
 
 // Open makes the kernel device, or takes over the one that an earlier process of this volume left with the guard, with
