@@ -168,8 +168,11 @@ func (j *job) perform() error {
 	return nil
 }
 
-// asOperation describes the job as one for the disk itself; false if it is none.
+// asOperation describes the job as one for the disk itself; false if it is none, or if flushes belong to it.
 func (j *job) asOperation() bool {
+	if j.before || j.after {
+		return false
+	}
 	kind := disk.Flush
 	switch j.work {
 	case doRead:
