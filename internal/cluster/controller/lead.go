@@ -145,8 +145,12 @@ func (l *lead) askAll() {
 	}
 }
 
+// askComplaint is how many vain questions make one line in the log.
+const askComplaint = 5
+
 // ask repeats until there is an answer, or the node's session is over.
 func (l *lead) ask(node string, session uint64) {
+	tries := 0
 	for l.ctx.Err() == nil && l.c.cfg.Log.View().LeaseLive(node, session) {
 		ctx, cancel := context.WithTimeout(l.ctx, cluster.DispatchTimeout)
 		a, err := l.c.cfg.Nodes.Active(ctx, node, l.term)
@@ -156,7 +160,9 @@ func (l *lead) ask(node string, session uint64) {
 			l.send(message{activity: &a})
 			return
 		}
-		l.c.cfg.Logs.Debug("node does not say what it is doing", "node", node, "err", err)
+		if tries++; tries%askComplaint == 0 {
+			l.c.cfg.Logs.Warn("node does not say what it is doing; nothing is decided before it has, or is lost", "node", node, "tries", tries, "err", err)
+		}
 		pause(l.ctx, cluster.DispatchRetry)
 	}
 }

@@ -313,6 +313,19 @@ func (r *run) judge(ctx context.Context) error {
 	return err
 }
 
+// testify has every host's log say what the cluster looks like to it, and what its daemon is doing: the daemon ends with
+// the stacks of all its goroutines.
+func (r *run) testify(ctx context.Context) {
+	for _, h := range r.lab.Hosts() {
+		if !h.Running() {
+			continue
+		}
+		// Whatever fails here is no news.
+		_, _ = h.Exec(ctx, "sh", "-c", "timeout 5 pcs status >/var/log/holdfast/status.txt 2>&1; timeout 5 pcs cluster cib >/var/log/holdfast/cib.xml 2>&1")
+		_ = signal(ctx, h, "QUIT", []string{daemonPattern})
+	}
+}
+
 // leave copies what a failed run is to be judged by, and says where it is.
 func (r *run) leave() string {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("holdfast-nemesis-%d-", r.cfg.Seed))
@@ -327,6 +340,7 @@ func (r *run) leave() string {
 			errs = append(errs, h.Thaw())
 		}
 	}
+	r.testify(ctx)
 	errs = append(errs, r.lab.CollectLogs(ctx, filepath.Join(dir, "logs")), r.lab.CollectDisks(ctx, filepath.Join(dir, "disks")))
 	if r.registers != nil {
 		errs = append(errs, r.registers.history.Save(filepath.Join(dir, "rows.jsonl")))
