@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"sync"
 
@@ -16,8 +17,9 @@ import (
 // Disk is the double. Its methods may be called from several goroutines.
 type Disk struct {
 	mu     sync.Mutex
-	data   []byte
-	start  []byte // content when recording began
+	size   int64
+	data   pages
+	start  pages // content when recording began
 	record []op
 	calls  int // since the last FailAt
 	failAt int // 1 for the next one; 0 never
@@ -43,12 +45,13 @@ type Fault struct {
 	Ever bool
 }
 
-// New makes a disk of so many bytes of zeros.
-func New(size int64) *Disk { return From(make([]byte, size)) }
+// New makes a disk of so many bytes of zeros, which take no memory until they are written.
+func New(size int64) *Disk { return &Disk{size: size, data: pages{}, start: pages{}} }
 
-// From makes a disk with this content, which it takes over.
+// From makes a disk with this content.
 func From(content []byte) *Disk {
-	d := &Disk{data: content}
+	d := New(int64(len(content)))
+	d.data.write(content, 0)
 	d.Mark()
 	return d
 }
@@ -57,14 +60,30 @@ func From(content []byte) *Disk {
 func (d *Disk) Mark() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.start, d.record = bytes.Clone(d.data), nil
+	d.start, d.record = maps.Clone(d.data), nil
 }
 
 // Content is a copy of everything, flushed or not.
 func (d *Disk) Content() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return bytes.Clone(d.data)
+	p := make([]byte, d.size)
+	d.data.read(p, 0)
+	return p
+}
+
+// Copy is a disk of the same content, of which nothing is recorded yet.
+func (d *Disk) Copy() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &Disk{size: d.size, data: maps.Clone(d.data), start: maps.Clone(d.data)}
+}
+
+// Ops is how many writes and flushes have been recorded.
+func (d *Disk) Ops() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.record)
 }
 
 // FailAt lets the n-th write or flush from now on fail (1 is the next).
@@ -96,13 +115,13 @@ func (d *Disk) ReadAt(p []byte, off int64) error {
 	if err := d.check(off, int64(len(p))); err != nil {
 		return err
 	}
-	copy(p, d.data[off:])
+	d.data.read(p, off)
 	return nil
 }
 
 func (d *Disk) check(off, length int64) error {
-	if off < 0 || length < 0 || off%disk.SectorSize != 0 || length%disk.SectorSize != 0 || off+length > int64(len(d.data)) {
-		return fmt.Errorf("range %d+%d is not within the disk of %d bytes, in sectors", off, length, len(d.data))
+	if off < 0 || length < 0 || off%disk.SectorSize != 0 || length%disk.SectorSize != 0 || off+length > d.size {
+		return fmt.Errorf("range %d+%d is not within the disk of %d bytes, in sectors", off, length, d.size)
 	}
 	return nil
 }
@@ -119,7 +138,7 @@ func (d *Disk) WriteAt(p []byte, off int64) error {
 		p, err = p[:min(d.fault.Keep*disk.SectorSize, len(p))], fmt.Errorf("write at %d: %w", off, d.fault.Err)
 	}
 	if len(p) > 0 {
-		copy(d.data[off:], p)
+		d.data.write(p, off)
 		d.record = append(d.record, op{off: off, data: bytes.Clone(p)})
 	}
 	return err
@@ -143,7 +162,7 @@ func (d *Disk) Discard(off, length int64) error { return d.WriteZeroes(off, leng
 func (d *Disk) WriteZeroes(off, length int64) error { return d.WriteAt(make([]byte, length), off) }
 
 // Size implements disk.Device.
-func (d *Disk) Size() int64 { return int64(len(d.data)) }
+func (d *Disk) Size() int64 { return d.size }
 
 // Close implements disk.Device.
 func (d *Disk) Close() error { return nil }
@@ -162,16 +181,16 @@ type Crash struct {
 // are applied in any order. The disks are new ones; the record goes on.
 func (d *Disk) Crashes(seed uint64, mixtures int) iter.Seq[Crash] {
 	d.mu.Lock()
-	durable, record := bytes.Clone(d.start), append([]op(nil), d.record...)
+	durable, record := maps.Clone(d.start), append([]op(nil), d.record...)
 	d.mu.Unlock()
 	return func(yield func(Crash) bool) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var open []op
 		for n := 0; ; n++ {
 			for what, ops := range outcomes(open, rng, mixtures) {
-				image := bytes.Clone(durable)
-				apply(image, ops)
-				if !yield(Crash{Disk: From(image), Ops: n, What: what}) {
+				image := maps.Clone(durable)
+				image.apply(ops)
+				if !yield(Crash{Disk: &Disk{size: d.size, data: image, start: maps.Clone(image)}, Ops: n, What: what}) {
 					return
 				}
 			}
@@ -179,18 +198,12 @@ func (d *Disk) Crashes(seed uint64, mixtures int) iter.Seq[Crash] {
 				return
 			}
 			if record[n].flush {
-				apply(durable, open)
+				durable.apply(open)
 				open = nil
 				continue
 			}
 			open = append(open, record[n])
 		}
-	}
-}
-
-func apply(image []byte, ops []op) {
-	for _, o := range ops {
-		copy(image[o.off:], o.data)
 	}
 }
 
