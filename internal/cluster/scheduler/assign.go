@@ -63,18 +63,14 @@ func (c *cluster) assignPrimitive(r *resource, prefer *node) *node {
 	return r.assigned
 }
 
-// applyColocations applies those r is part of, the mandatory ones first.
+// applyColocations applies those r is part of: first where it must or should be, then what those that follow it prefer.
 func (c *cluster) applyColocations(r *resource) {
-	for _, mandatory := range []bool{true, false} {
-		for _, x := range r.thisWith {
-			if x.mandatory() == mandatory {
-				c.followPrimary(r, x)
-			}
-		}
-		for _, x := range r.withThis {
-			if x.mandatory() == mandatory && x.influences(r) {
-				r.weights = c.addPreferences(x.dependent, r.weights, x.attribute, float64(x.score)/infinity, merge{rollback: true})
-			}
+	for _, x := range r.thisWith {
+		c.followPrimary(r, x)
+	}
+	for _, x := range r.withThis {
+		if x.influences(r) {
+			r.weights = c.addPreferences(x.dependent, r.weights, x.attribute, float64(x.score)/infinity, merge{rollback: true})
 		}
 	}
 }

@@ -9,38 +9,36 @@ import (
 // findChanges compares the history with the configuration: operations that are no longer wanted are cancelled, resources
 // whose parameters changed are restarted or reloaded.
 func (c *cluster) findChanges() {
+	owners := c.historyOwners()
 	for _, n := range c.nodes {
 		if n.state == nil || !n.maint && !n.usable() {
 			continue
 		}
 		for _, e := range n.state.Child("lrm").Child("lrm_resources").ChildrenNamed("lrm_resource") {
-			for _, r := range c.historyOwners(e.ID(), n) {
+			for _, r := range owners[e.ID()] {
 				c.findResourceChanges(r, n, e)
 			}
 		}
 	}
 }
 
-// historyOwners are the resources a history entry of a node is about.
-func (c *cluster) historyOwners(id string, n *node) []*resource {
-	if r := c.byID[id]; r != nil && r.kind == primitive {
-		return []*resource{r}
+// historyOwners are the primitives by the names their history may be under.
+func (c *cluster) historyOwners() map[string][]*resource {
+	out := map[string][]*resource{}
+	for _, r := range c.resources {
+		r.leaves(func(p *resource) {
+			out[p.id] = append(out[p.id], p)
+			if p.historyName != "" && p.historyName != p.id {
+				out[p.historyName] = append(out[p.historyName], p)
+			}
+		})
 	}
-	var out []*resource
-	for i := 0; ; i++ {
-		r := c.byID[id+":"+itoa(i)]
-		if r == nil {
-			return out
-		}
-		if containsNode(r.runningOn, n) {
-			out = append(out, r)
-		}
-	}
+	return out
 }
 
 func (c *cluster) findResourceChanges(r *resource, n *node, e *cib.Element) {
 	if r.orphan {
-		if r.cloneOf() == nil || r.unique {
+		if !r.isAnonymous() {
 			c.planDelete(r, n, false)
 		}
 		return
@@ -56,8 +54,12 @@ func (c *cluster) findResourceChanges(r *resource, n *node, e *cib.Element) {
 		c.stop(r, n, false)
 		r.startPending = true
 		c.planDelete(r, n, false)
-		return
 	}
+	c.findHistoryChanges(r, n, e)
+}
+
+// findHistoryChanges compares the operations since the resource was last started with the configuration.
+func (c *cluster) findHistoryChanges(r *resource, n *node, e *cib.Element) {
 	var ops []record
 	for _, x := range e.ChildrenNamed("lrm_rsc_op") {
 		if op, ok := readRecord(x); ok {
@@ -67,7 +69,7 @@ func (c *cluster) findResourceChanges(r *resource, n *node, e *cib.Element) {
 	sortRecords(ops)
 	start, stop := activeSpan(ops)
 	for i := range ops {
-		if start < stop || i+1 < start || ops[i].status == stPending {
+		if start < stop || i+1 < start {
 			continue
 		}
 		if c.findOpChanges(r, n, &ops[i]) {
@@ -94,7 +96,7 @@ func (c *cluster) findOpChanges(r *resource, n *node, op *record) bool {
 		return c.findRecurringChanges(r, n, op)
 	}
 	switch op.task {
-	case "start", "promote", "migrate_from", "monitor":
+	case "start", "promote", "migrate_from", "monitor", "status":
 		return c.findParamChanges(r, n, op)
 	}
 	return false

@@ -87,29 +87,22 @@ func (c *cluster) historyResource(n *node, e *cib.Element) *resource {
 	id := e.ID()
 	r := c.byID[id]
 	if r == nil {
-		base, _, numbered := cutInstance(id)
-		if r = c.byID[id+":0"]; r == nil && numbered {
-			// An instance number from older days, or beyond clone-max.
-			r = c.byID[base+":0"]
-		}
-		if r != nil && r.unique {
-			r = c.orphanInstance(r, id, n)
-			r.historyName = id
-			return r
-		}
-	}
-	if r != nil && r.kind == primitive && r.isAnonymous() {
+		// The entry of an anonymous clone has no number, or one from older days.
 		base, _, _ := cutInstance(id)
-		r2 := c.anonymousInstance(r.cloneOf(), base, n)
-		if r2 != nil {
-			r2.historyName = id
+		if r = c.byID[base+":0"]; r != nil && r.unique {
+			r = nil
 		}
-		return r2
 	}
-	if r != nil && r.kind == primitive {
+	if r == nil || r.kind != primitive {
+		return c.orphanResource(e)
+	}
+	if !r.isAnonymous() {
 		return r
 	}
-	return c.orphanResource(e)
+	base, _, _ := cutInstance(id)
+	r = c.anonymousInstance(r.cloneOf(), base, n)
+	r.historyName = id
+	return r
 }
 
 // cutInstance splits drbd_ha:1 into drbd_ha and 1.
@@ -125,53 +118,58 @@ func cutInstance(id string) (base string, number int, ok bool) {
 // anonymousInstance chooses the instance of an anonymous clone that stands for what runs on a node: the one already seen
 // there (another member of a cloned group), else the first that is nowhere yet.
 func (c *cluster) anonymousInstance(cl *resource, base string, n *node) *resource {
-	var free *resource
+	found, free, noFree := (*resource)(nil), (*resource)(nil), false
 	for _, inst := range cl.children {
-		if on := inst.where(true); len(on) > 0 {
-			if containsNode(on, n) {
-				member := memberNamed(inst, base)
-				if member != nil && len(member.runningOn) == 0 {
-					return member
-				}
-				if member != nil {
-					free = nil
-					break
-				}
+		if found != nil {
+			break
+		}
+		on := inst.activeOrPending()
+		switch {
+		case len(on) > 0 && on[0] == n:
+			if found = memberNamed(inst, base); found != nil && len(found.runningOn) > 0 {
+				// A second history on one node is that of something that should not be there.
+				found, noFree = nil, true
 			}
-			continue
-		}
-		if inst.pendingOn() != nil && inst.pendingOn() != n {
-			continue
-		}
-		if free == nil && !inst.orphan && !anyBlocked(inst) {
+		case len(on) == 0 && free == nil && !noFree && !anyBlocked(inst):
 			free = memberNamed(inst, base)
+			if free != nil && free.pendingNode != nil && free.pendingNode != n {
+				free = nil
+			}
 		}
 	}
-	if free != nil && free.requires != needFencing && (!n.online || n.unclean) && cl.max < len(c.nodes) {
+	if found == nil && !noFree {
+		found = free
+	}
+	if found != nil && found.requires != needFencing && (!n.online || n.unclean) && cl.max < len(c.nodes) {
 		// An instance on a lost node is not worth a number that another node could use.
-		free = nil
+		found = nil
 	}
-	if free != nil {
-		return free
+	if found == nil {
+		found = memberNamed(c.orphanInstance(cl), base)
 	}
-	return memberNamed(c.orphanInstance(cl, base, n), base)
+	return found
+}
+
+// activeOrPending are the nodes a resource is active on, and those an operation of it is in progress on.
+func (r *resource) activeOrPending() []*node {
+	var out []*node
+	r.leaves(func(p *resource) {
+		for _, n := range p.runningOn {
+			if !containsNode(out, n) {
+				out = append(out, n)
+			}
+		}
+		if p.pendingNode != nil && !containsNode(out, p.pendingNode) {
+			out = append(out, p.pendingNode)
+		}
+	})
+	return out
 }
 
 func anyBlocked(r *resource) bool {
 	found := false
 	r.all(func(x *resource) { found = found || x.blocked })
 	return found
-}
-
-// pendingOn is the node an operation of the instance is pending on, or nil.
-func (r *resource) pendingOn() *node {
-	var n *node
-	r.leaves(func(p *resource) {
-		if n == nil {
-			n = p.pendingNode
-		}
-	})
-	return n
 }
 
 // memberNamed is the primitive of an instance whose configured id is base.
@@ -186,16 +184,7 @@ func memberNamed(inst *resource, base string) *resource {
 }
 
 // orphanInstance makes one more instance of a clone, for something that runs beyond its number.
-func (c *cluster) orphanInstance(of *resource, base string, n *node) *resource {
-	cl := of
-	if cl.kind != clone {
-		cl = of.cloneOf()
-	}
-	for _, k := range cl.children {
-		if k.orphan && !cl.unique && len(k.where(true)) == 0 {
-			return k
-		}
-	}
+func (c *cluster) orphanInstance(cl *resource) *resource {
 	k := c.addInstance(cl, len(cl.children))
 	k.all(func(x *resource) { x.orphan = true })
 	return k
@@ -203,18 +192,21 @@ func (c *cluster) orphanInstance(of *resource, base string, n *node) *resource {
 
 // orphanResource makes a resource for history of one that is no longer configured.
 func (c *cluster) orphanResource(e *cib.Element) *resource {
-	if r := c.byID[e.ID()]; r != nil {
-		if r.orphan {
+	for _, r := range c.resources {
+		if r.orphan && r.id == e.ID() {
 			return r
 		}
-		return nil
 	}
 	x := cib.NewElement("primitive", "id", e.ID(), "class", e.Get("class"), "provider", e.Get("provider"), "type", e.Get("type"))
 	if e.Get("provider") == "" {
 		x.Del("provider")
 	}
+	known := c.byID[e.ID()]
 	r := c.newResource(x, nil, "")
 	r.orphan = true
+	if known != nil {
+		c.byID[e.ID()] = known
+	}
 	c.resources = append(c.resources, r)
 	if isConnection(r.class, r.provider, r.typ) {
 		r.adrift = e.Get("container") != ""

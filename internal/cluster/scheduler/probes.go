@@ -6,7 +6,7 @@ func (c *cluster) planProbes() {
 		if !n.online && n.failedRemote() {
 			c.mustFence(n, "the connection is unrecoverable")
 		}
-		if !n.online || n.unclean || n.pending || n.noProbe {
+		if !n.online || n.unclean || n.noProbe {
 			continue
 		}
 		for _, r := range c.resources {

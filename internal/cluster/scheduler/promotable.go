@@ -104,19 +104,20 @@ func (c *cluster) chooseRoles(cl *resource) {
 	promoted := 0
 	for _, k := range cl.children {
 		n := k.location(false)
-		name := "none"
-		if n != nil {
-			name = n.name
-		}
-		c.scores = append(c.scores, Score{Step: "promotion", Resource: k.id, Node: name, Value: k.sortIndex})
-		if promoted < cl.promotedMax && c.canPromote(cl, k, n) {
-			cl.counts[n.index]++
-			promoted++
-			setPromoted(k)
+		c.scores = append(c.scores, Score{Step: "promotion", Resource: k.id, Node: defaultTo(nodeName(n), "none"), Value: k.sortIndex})
+		if k.sortIndex < 0 || promoted >= cl.promotedMax && cl.managed || !c.canPromote(cl, k, n) || c.frozen(k) {
+			setUnpromoted(k)
 			continue
 		}
-		setUnpromoted(k)
+		cl.counts[n.index]++
+		promoted++
+		setPromoted(k)
 	}
+}
+
+// frozen tells whether an instance may not be promoted because a part of the cluster without quorum is to stay as it is.
+func (c *cluster) frozen(k *resource) bool {
+	return k.state(true) < RolePromoted && !c.quorum && c.conf.policy == quorumFreeze
 }
 
 // rateInstance sets an instance's wish to be promoted where it has been assigned.
@@ -141,6 +142,7 @@ func (c *cluster) rateInstance(cl, k *resource) {
 	if c.forbidden(k, n) != "" {
 		k.priority = -infinity
 	}
+	c.applyRoleLocations(k, k.locations, n)
 	c.applyRoleLocations(k, cl.locations, n)
 	for _, x := range cl.thisWith {
 		c.colocate(k, x.primary, x)
@@ -194,6 +196,8 @@ func (c *cluster) sortPromotable(cl *resource) {
 			}
 		}
 	}
+	cl.merging = true
+	defer func() { cl.merging = false }()
 	weigh(true)
 	for _, x := range cl.thisWith {
 		if x.dependentRole == RolePromoted {
@@ -232,7 +236,7 @@ func (c *cluster) canPromote(cl, k *resource, n *node) bool {
 		return false
 	case !k.managed:
 		return k.state(true) == RolePromoted
-	case k.priority < 0 || k.sortIndex < 0 || !n.usable():
+	case k.priority < 0 || !n.usable():
 		return false
 	case c.forbidden(k, n) != "":
 		return false
@@ -241,22 +245,18 @@ func (c *cluster) canPromote(cl, k *resource, n *node) bool {
 }
 
 func setPromoted(k *resource) {
-	k.leaves(func(p *resource) {
-		if p.nextRole != RoleStopped || p.assigned != nil {
+	k.all(func(p *resource) {
+		if p.nextRole == RoleUnknown {
 			p.nextRole = RolePromoted
 		}
 	})
-	k.nextRole = RolePromoted
 }
 
 func setUnpromoted(k *resource) {
 	k.all(func(p *resource) {
-		if p.kind == primitive && p.assigned == nil {
+		p.nextRole = RoleUnpromoted
+		if len(p.where(false)) == 0 {
 			p.nextRole = RoleStopped
-			return
-		}
-		if p.nextRole == RolePromoted || p.nextRole == RoleUnknown || p.nextRole == RoleStarted {
-			p.nextRole = RoleUnpromoted
 		}
 	})
 }

@@ -138,12 +138,16 @@ func (c *cluster) orderStops(r *resource, n *node, mon *action, where *node) {
 	if !containsNode(r.runningOn, n) {
 		return
 	}
-	s := c.stop(r, n, true)
-	if !s.runnable {
-		mon.runnable = false
-	}
-	if r.managed {
-		c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", firstAction: s, thenAction: mon, flags: impliesThen | runnableLeft})
+	for _, s := range r.actionsOf("stop") {
+		if s.node != n {
+			continue
+		}
+		if !s.runnable {
+			mon.runnable = false
+		}
+		if r.managed {
+			c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", firstAction: s, thenAction: mon, flags: impliesThen | runnableLeft})
+		}
 	}
 }
 

@@ -30,7 +30,8 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	for _, n := range r.runningOn {
 		s.Nodes = append(s.Nodes, n.name)
 	}
-	s.Hindered, s.Hindrance = c.hindrance(r)
+	s.Hindered = map[string]string{}
+	r.leaves(func(p *resource) { c.hindrance(p, s.Hindered) })
 	if r.pendingTask != "" {
 		s.Pending = pendingWord(r.pendingTask)
 		s.PendingNode = nodeName(r.pendingNode)
@@ -68,26 +69,13 @@ func pendingWord(task string) string {
 	return task
 }
 
-// hindrance tells where a probe failed for a reason that starting cannot mend.
-func (c *cluster) hindrance(r *resource) (nodes []string, why string) {
-	if r.kind == clone {
-		for _, k := range r.children {
-			n, w := c.hindrance(k)
-			nodes = append(nodes, n...)
-			why = defaultTo(why, w)
-		}
-		return nodes, why
-	}
-	if r.kind != primitive {
-		return nil, ""
-	}
+// hindrance tells where a probe of a primitive failed, in ways that starting cannot mend.
+func (c *cluster) hindrance(r *resource, out map[string]string) {
 	for _, f := range c.failures {
 		if f.Task == "monitor" && f.Interval == 0 && f.Resource == shownName(r) {
-			nodes = append(nodes, f.Node)
-			why = rcText(f.RC)
+			out[f.Node] = rcText(f.RC)
 		}
 	}
-	return nodes, why
 }
 
 // rcText words an exit code.

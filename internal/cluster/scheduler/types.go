@@ -179,9 +179,8 @@ type ResourceState struct {
 	// Internal: it is not in the configuration but follows from it, and is no concern of people's.
 	Internal bool
 	Disabled bool
-	// Hindered lists the nodes on which a probe found that its agent cannot work; Hindrance is how that is told.
-	Hindered  []string
-	Hindrance string
+	// Hindered tells of the nodes on which a probe found that its agent cannot work, and how.
+	Hindered map[string]string
 	// Pending is the operation in progress, such as "Starting"; PendingNode where.
 	Pending, PendingNode string
 	// Promotable, Unique and Max describe a clone.

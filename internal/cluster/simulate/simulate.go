@@ -153,7 +153,9 @@ func (r Result) Text(scores bool) string {
 		b.WriteString("  * " + x + "\n")
 	}
 	b.WriteString("\nRevised Cluster Status:\n")
-	writeStatus(&b, r.Final.Status)
+	revised := *r.Final.Status
+	revised.Resources = withoutPending(revised.Resources)
+	writeStatus(&b, &revised)
 	return b.String()
 }
 

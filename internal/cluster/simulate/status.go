@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -97,7 +98,8 @@ func ResourceLines(s *scheduler.State) []string {
 		p.names = append(p.names, n.Name)
 	}
 	for _, r := range s.Resources {
-		if r.Internal || r.Orphan && r.Role <= scheduler.RoleStopped {
+		if r.Internal || r.Orphan && r.Role <= scheduler.RoleStopped || r.ActiveAny && len(r.Nodes) == 0 {
+			// What is only known to have been on a node that is gone is not shown.
 			continue
 		}
 		p.resource(r, 0)
@@ -174,8 +176,8 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 		b.WriteString(" " + r.Pending)
 	default:
 		b.WriteString(" " + displayRole(r).String())
-		if r.Role <= scheduler.RoleStopped && r.Hindrance != "" {
-			b.WriteString(" (" + r.Hindrance + ")")
+		if why := anyHindrance(r); r.Role <= scheduler.RoleStopped && why != "" {
+			b.WriteString(" (" + why + ")")
 		}
 	}
 	switch {
@@ -193,6 +195,24 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 		b.WriteString(" [ " + strings.Join(p.marked(r.Nodes), " ") + " ]")
 	}
 	return b.String()
+}
+
+// anyHindrance is what keeps a resource's agent from working on the first of the nodes, by name, on which something does.
+func anyHindrance(r scheduler.ResourceState) string {
+	for _, n := range slices.Sorted(maps.Keys(r.Hindered)) {
+		return r.Hindered[n]
+	}
+	return ""
+}
+
+// withoutPending is a state with nothing in progress.
+func withoutPending(list []scheduler.ResourceState) []scheduler.ResourceState {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Pending, out[i].PendingNode = "", ""
+		out[i].Children = withoutPending(out[i].Children)
+	}
+	return out
 }
 
 // pendingRole tells whether an operation in progress is shown in place of the role.
@@ -286,7 +306,11 @@ func (p *printer) stopped(r scheduler.ResourceState, depth int) {
 		return
 	}
 	word := "Stopped"
-	if len(r.Children) > 0 && anyState(r.Children[0], func(x scheduler.ResourceState) bool { return x.Target == scheduler.RoleStopped }) {
+	target := r.Target
+	if target == scheduler.RoleUnknown && len(r.Children) > 0 {
+		target = r.Children[0].Target
+	}
+	if target == scheduler.RoleStopped {
 		word = "Stopped (disabled)"
 	}
 	active := 0
@@ -308,19 +332,22 @@ func (p *printer) stopped(r scheduler.ResourceState, depth int) {
 			names = append(names, n)
 		}
 	}
-	var hindered, plain []string
+	var hindrances []string
+	hindered := map[string][]string{}
 	for _, n := range names {
-		if slices.Contains(r.Hindered, n) {
-			hindered = append(hindered, n)
-		} else {
-			plain = append(plain, n)
+		why := r.Hindered[n]
+		if hindered[why] == nil {
+			hindrances = append(hindrances, why)
 		}
+		hindered[why] = append(hindered[why], n)
 	}
-	if len(plain) > 0 {
-		p.line(depth+1, word+": [ "+strings.Join(plain, " ")+" ]")
-	}
-	if len(hindered) > 0 {
-		p.line(depth+1, word+" ("+r.Hindrance+"): [ "+strings.Join(hindered, " ")+" ]")
+	slices.Sort(hindrances)
+	for _, why := range hindrances {
+		state := word
+		if why != "" {
+			state = "Stopped (" + why + ")"
+		}
+		p.line(depth+1, state+": [ "+strings.Join(hindered[why], " ")+" ]")
 	}
 }
 
