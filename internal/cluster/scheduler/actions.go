@@ -22,6 +22,7 @@ type action struct {
 	optional    bool
 	runnable    bool
 	pseudo      bool
+	dangling    bool // the stop of what has been migrated away
 	migratable  bool // part of a live migration
 	crm         bool
 	printAlways bool // keep it in the graph though optional, if something needs it

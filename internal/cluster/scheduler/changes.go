@@ -154,7 +154,7 @@ func (c *cluster) reload(r *resource, n *node) {
 	r.reloading = true
 	a := c.action(r, "reload-agent", 0, n, false)
 	a.setReason("resource definition change")
-	c.orderings = append(c.orderings, &ordering{firstAction: a, thenRsc: r, thenTask: "stop", flags: orderPlain | thenCancelsFirst},
+	c.addOrdering(&ordering{firstAction: a, thenRsc: r, thenTask: "stop", flags: orderPlain | thenCancelsFirst},
 		&ordering{firstAction: a, thenRsc: r, thenTask: "demote", flags: orderPlain | thenCancelsFirst})
 }
 
@@ -167,5 +167,5 @@ func (c *cluster) cancelRecorded(r *resource, n *node, op *record, why string) {
 		return
 	}
 	x.meta = map[string]string{"operation": op.task, "call_id": itoa(op.callID)}
-	c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", thenAction: x, flags: orderPlain})
+	c.addOrdering(&ordering{firstRsc: r, firstTask: "stop", thenAction: x, flags: orderPlain})
 }

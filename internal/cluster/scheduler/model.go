@@ -205,7 +205,12 @@ type resource struct {
 	failureIgnored bool
 	blocked        bool
 	startPending   bool
-	reloading      bool // its agent is told of new parameters
+	allowMigrate   bool    // it may be migrated live
+	migratingFrom  *node   // a live migration has begun here
+	migratingTo    *node   // and is to end here
+	dangling       []*node // migrated away from, but not stopped there
+	recovering     bool    // a migration that had begun cannot go on
+	reloading      bool    // its agent is told of new parameters
 	pendingTask    string
 	pendingNode    *node
 

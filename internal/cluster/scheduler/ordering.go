@@ -67,9 +67,17 @@ type link struct {
 	flags       order
 }
 
+// addOrdering adds orderings, each with what it means for live migrations.
+func (c *cluster) addOrdering(list ...*ordering) {
+	for _, o := range list {
+		c.orderings = append(c.orderings, o)
+		c.orderMigrations(o)
+	}
+}
+
 // orderTasks orders tasks of resources; it takes effect when their actions are known.
 func (c *cluster) orderTasks(first *resource, firstTask string, then *resource, thenTask string, flags order) {
-	c.orderings = append(c.orderings, &ordering{firstRsc: first, firstTask: firstTask, thenRsc: then, thenTask: thenTask, flags: flags})
+	c.addOrdering(&ordering{firstRsc: first, firstTask: firstTask, thenRsc: then, thenTask: thenTask, flags: flags})
 }
 
 // orderActions orders two actions now. It tells whether that is new.
@@ -135,7 +143,7 @@ func (c *cluster) orderPair(e *cib.Element, f *resource, firstTask string, t *re
 	if min > 0 {
 		c.orderMinimum(e.ID(), f, firstTask, t, thenTask, kind, min)
 	} else {
-		c.orderings = append(c.orderings, &ordering{id: e.ID(), firstRsc: f, firstTask: firstTask, thenRsc: t, thenTask: thenTask,
+		c.addOrdering(&ordering{id: e.ID(), firstRsc: f, firstTask: firstTask, thenRsc: t, thenTask: thenTask,
 			flags: kindFlags(kind, firstTask, symmetrical) | upgraded(kind, t, impliesThen)})
 	}
 	if !symmetrical {
@@ -146,7 +154,7 @@ func (c *cluster) orderPair(e *cib.Element, f *resource, firstTask string, t *re
 		c.warn("ordering " + e.ID() + " cannot be inverted: set symmetrical=false")
 		return
 	}
-	c.orderings = append(c.orderings, &ordering{id: e.ID(), firstRsc: t, firstTask: invFirst, thenRsc: f, thenTask: invThen,
+	c.addOrdering(&ordering{id: e.ID(), firstRsc: t, firstTask: invFirst, thenRsc: f, thenTask: invThen,
 		flags: inverseFlags(kind) | upgraded(kind, f, impliesFirst)})
 }
 
@@ -165,9 +173,9 @@ func (c *cluster) orderMinimum(id string, f *resource, firstTask string, t *reso
 	c.actions = append(c.actions, gate)
 	done := map[string]string{"start": "start", "promote": "promote"}[firstTask]
 	for _, k := range f.children {
-		c.orderings = append(c.orderings, &ordering{id: id, firstRsc: k, firstTask: done, thenAction: gate, flags: oneOrMore | impliesThenPrinted})
+		c.addOrdering(&ordering{id: id, firstRsc: k, firstTask: done, thenAction: gate, flags: oneOrMore | impliesThenPrinted})
 	}
-	c.orderings = append(c.orderings, &ordering{id: id, firstAction: gate, thenRsc: t, thenTask: thenTask,
+	c.addOrdering(&ordering{id: id, firstAction: gate, thenRsc: t, thenTask: thenTask,
 		flags: kindFlags(kind, firstTask, true)&^impliesThen | runnableLeft})
 }
 
@@ -299,9 +307,14 @@ func (c *cluster) applyThen(first *action, then *resource, o *ordering) {
 	if o.thenAction == nil {
 		thens = then.actionsOf(o.thenTask)
 	}
+	flags := o.flags
+	if first != nil && first.rsc == then && first.dangling {
+		// What is left behind by a migration is stopped without a restart.
+		flags &^= impliesThen
+	}
 	for _, t := range thens {
 		if first != nil {
-			orderActions(first, t, o.flags)
+			orderActions(first, t, flags)
 		} else if o.flags&impliesThen != 0 {
 			t.runnable = false
 		}

@@ -71,6 +71,13 @@ func (c *cluster) planStop(r *resource, optional bool) {
 		if r.expectedOn(n) {
 			continue
 		}
+		if r.migratingTo != nil {
+			if n == r.migratingTo && n == r.assigned {
+				// The migration there goes on.
+				continue
+			}
+			optional = false
+		}
 		a := c.stop(r, n, optional)
 		switch {
 		case r.assigned == nil:
@@ -158,33 +165,13 @@ func (c *cluster) planPrimitive(r *resource) {
 		}
 	}
 	cur := r.curNode()
-	needStop, needPromote := false, false
-	if r.isMultiplyActive() && (r.multi == stopStart || r.multi == stopUnexpected) {
-		needStop = true
+	c.abortMigrations(r)
+	moving := cur != nil && r.assigned != nil && cur != r.assigned && r.nextRole >= RoleStarted
+	migrate := moving && r.canMigrate(cur)
+	if !r.continuesMigration(cur, moving) && r.isMultiplyActive() && !r.recovering {
 		r.stopUnexpected = r.multi == stopUnexpected
 	}
-	if r.startPending {
-		a := c.start(r, r.assigned, true)
-		a.printAlways = true
-	}
-	switch {
-	case cur != nil && r.assigned != nil && cur != r.assigned && r.nextRole >= RoleStarted:
-		needStop = true
-	case r.failed:
-		if r.failedStop {
-			needStop = true
-		} else if r.nextRole == RolePromoted {
-			needPromote = true
-		}
-	case r.blocked:
-		needStop = true
-	case r.role > RoleStarted || r.role == RoleStarted:
-		if cur != nil && r.assigned != nil && r.nextRole != RoleStopped {
-			if a := r.firstAction("start", r.assigned); a != nil && !a.optional {
-				needStop = true
-			}
-		}
-	}
+	needStop, needPromote := c.mustRestart(r, cur, moving)
 	c.planRestart(r, cur, needStop, needPromote)
 	for role := r.role; role != r.nextRole; {
 		next := nextStep(role, r.nextRole)
@@ -192,6 +179,34 @@ func (c *cluster) planPrimitive(r *resource) {
 		role = next
 	}
 	c.planRecurring(r)
+	if migrate && !r.recovering {
+		c.planMigration(r, cur)
+	}
+}
+
+// mustRestart tells whether a resource must be stopped (and started again), or at least promoted again.
+func (c *cluster) mustRestart(r *resource, cur *node, moving bool) (stop, promote bool) {
+	continuing := r.migratingTo != nil
+	if r.recovering || !continuing && r.isMultiplyActive() && (r.multi == stopStart || r.multi == stopUnexpected) {
+		stop = true
+	}
+	if r.startPending {
+		a := c.start(r, r.assigned, true)
+		a.printAlways = true
+	}
+	switch {
+	case moving:
+		return true, false
+	case r.failed && r.failedStop, !r.failed && r.blocked:
+		return true, false
+	case r.failed:
+		return stop, r.nextRole == RolePromoted
+	case r.role >= RoleStarted && cur != nil && r.assigned != nil && r.nextRole != RoleStopped:
+		if a := r.firstAction("start", r.assigned); a != nil && !a.optional {
+			return true, false
+		}
+	}
+	return stop, false
 }
 
 // planRestart plans the way down to stopped and up again to the present role; it is optional unless the resource must be

@@ -55,8 +55,7 @@ func (c *cluster) probe(r *resource, n *node) {
 	if !p.runnable && len(top.where(true)) == 0 {
 		flags |= runnableLeft
 	}
-	c.orderings = append(c.orderings,
-		&ordering{firstAction: p, thenRsc: top, thenTask: "start", flags: flags},
+	c.addOrdering(&ordering{firstAction: p, thenRsc: top, thenTask: "start", flags: flags},
 		&ordering{firstAction: p, thenRsc: top, thenTask: "reload-agent", flags: orderPlain})
 }
 

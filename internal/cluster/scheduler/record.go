@@ -22,6 +22,7 @@ const (
 	rcPromoted       = 8
 	rcFailedPromoted = 9
 	rcDegraded       = 190
+	rcUnknown        = 193
 	rcDegradedProm   = 191
 )
 

@@ -57,14 +57,13 @@ func (c *cluster) monitorActive(r *resource, start *action, n *node, op *opConfi
 	if !r.managed {
 		return
 	}
-	c.orderings = append(c.orderings,
-		&ordering{firstRsc: r, firstTask: "start", thenAction: mon, flags: impliesThen | runnableLeft},
+	c.addOrdering(&ordering{firstRsc: r, firstTask: "start", thenAction: mon, flags: impliesThen | runnableLeft},
 		&ordering{firstRsc: r, firstTask: "reload-agent", thenAction: mon, flags: impliesThen | runnableLeft})
 	switch {
 	case r.nextRole == RolePromoted:
-		c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "promote", thenAction: mon, flags: orderPlain | runnableLeft})
+		c.addOrdering(&ordering{firstRsc: r, firstTask: "promote", thenAction: mon, flags: orderPlain | runnableLeft})
 	case r.role == RolePromoted:
-		c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "demote", thenAction: mon, flags: orderPlain | runnableLeft})
+		c.addOrdering(&ordering{firstRsc: r, firstTask: "demote", thenAction: mon, flags: orderPlain | runnableLeft})
 	}
 }
 
@@ -92,7 +91,7 @@ func (c *cluster) cancelForRole(r *resource, n *node, op *opConfig, old *action)
 		after = "demote"
 	}
 	if after != "" {
-		c.orderings = append(c.orderings, &ordering{firstAction: x, thenRsc: r, thenTask: after, flags: runnableLeft})
+		c.addOrdering(&ordering{firstAction: x, thenRsc: r, thenTask: after, flags: runnableLeft})
 	}
 }
 
@@ -111,7 +110,7 @@ func (c *cluster) monitorStopped(r *resource, where *node, op *opConfig) {
 		if where == n && r.nextRole != RoleStopped {
 			if old != nil {
 				x := c.cancel(r, op.name, op, n)
-				c.orderings = append(c.orderings, &ordering{firstAction: x, thenRsc: r, thenTask: "start", flags: runnableLeft})
+				c.addOrdering(&ordering{firstAction: x, thenRsc: r, thenTask: "start", flags: runnableLeft})
 			}
 			continue
 		}
@@ -146,7 +145,7 @@ func (c *cluster) orderStops(r *resource, n *node, mon *action, where *node) {
 			mon.runnable = false
 		}
 		if r.managed {
-			c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", firstAction: s, thenAction: mon, flags: impliesThen | runnableLeft})
+			c.addOrdering(&ordering{firstRsc: r, firstTask: "stop", firstAction: s, thenAction: mon, flags: impliesThen | runnableLeft})
 		}
 	}
 }

@@ -136,7 +136,13 @@ func (h *replay) pending(op *record) {
 		h.setActive()
 	case "promote":
 		r.role = RolePromoted
-	case "monitor", "stop", "demote":
+	case "migrate_to":
+		if m, ok := migrationOf(op); ok && h.n.unclean {
+			// It may have arrived: the target must be made sure of.
+			if target := h.c.nodeByName[m.target]; target != nil {
+				h.c.stop(r, target, false)
+			}
+		}
 	}
 	if r.pendingTask == "" && !op.isProbe() {
 		r.pendingTask, r.pendingNode = op.task, h.n
@@ -162,8 +168,10 @@ func (h *replay) succeeded(op *record, rc int) {
 		}
 	case op.task == "start", op.task == "migrate_from":
 		r.role, clear = RoleStarted, true
-	case op.task == "stop", op.task == "migrate_to":
-		r.role, clear = RoleStopped, op.task == "stop"
+	case op.task == "stop":
+		r.role, clear = RoleStopped, true
+	case op.task == "migrate_to":
+		h.migratedTo(op)
 	case op.task == "promote":
 		r.role, clear = RolePromoted, true
 	case op.task == "demote":
@@ -237,6 +245,10 @@ func (h *replay) failedRole(op *record, policy onFail) {
 	switch op.task {
 	case "stop":
 		h.c.addScore(r, h.n, -infinity, "__stop_fail__")
+	case "migrate_to":
+		h.failedMigrateTo(op)
+	case "migrate_from":
+		h.failedMigrateFrom(op)
 	case "promote":
 		r.role = RolePromoted
 	case "demote":

@@ -182,6 +182,7 @@ func (c *cluster) readFlags(r *resource) {
 	r.failTimeout = span(m["failure-timeout"], 0)
 	r.managed = boolOr(m["is-managed"], true)
 	r.notify = boolOr(m["notify"], false)
+	r.allowMigrate = boolOr(m["allow-migrate"], false)
 	r.critical = boolOr(m["critical"], true)
 	r.interleave = boolOr(m["interleave"], false)
 	r.ordered = boolOr(m["ordered"], false)

@@ -258,14 +258,14 @@ func (c *cluster) orderByLoad(r *resource) {
 		return
 	}
 	for _, n := range r.runningOn {
-		c.orderings = append(c.orderings, &ordering{firstRsc: r, firstTask: "stop", thenAction: c.loadStopped(n), flags: orderLoad})
+		c.addOrdering(&ordering{firstRsc: r, firstTask: "stop", thenAction: c.loadStopped(n), flags: orderLoad})
 	}
 	for i, n := range c.nodes {
 		if !r.weights[i].present {
 			continue
 		}
 		for _, task := range []string{"start", "migrate_to"} {
-			c.orderings = append(c.orderings, &ordering{firstAction: c.loadStopped(n), thenRsc: r, thenTask: task, flags: orderLoad})
+			c.addOrdering(&ordering{firstAction: c.loadStopped(n), thenRsc: r, thenTask: task, flags: orderLoad})
 		}
 	}
 }
