@@ -46,6 +46,9 @@ const (
 	VolumeSuspendIO        VolumeVerb = "suspend-io"
 	VolumeResumeIO         VolumeVerb = "resume-io"
 	VolumeOutdate          VolumeVerb = "outdate"
+	// VolumeAdjust reads the configuration again and applies what differs; VolumeShow gives what runs, in Config.
+	VolumeAdjust VolumeVerb = "adjust"
+	VolumeShow   VolumeVerb = "show"
 )
 
 // VolumeDo asks a volume process to do something.
@@ -63,6 +66,8 @@ type VolumeDo struct {
 type VolumeReply struct {
 	Code  int    `json:"code"`
 	Error string `json:"error,omitempty"`
+	// Config is the resource as it runs, in the grammar of a .res file: the answer to VolumeShow.
+	Config string `json:"config,omitempty"`
 }
 
 // Replica is a member of a volume's U: which disk, and which data generation it must hold (DESIGN S1).

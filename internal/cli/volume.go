@@ -28,17 +28,26 @@ func runVolume(args []string, e environment) int {
 	})
 }
 
-func serveVolume(ctx context.Context, name string, e environment, log *slog.Logger) error {
+// resource reads the configuration of a volume.
+func (e environment) resource(name string) (*resfile.Resource, error) {
 	conf, err := resload.Load(e.root)
 	if err == nil {
 		err = resload.Locate(conf, e.hostname)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	res, ok := conf.Resource(name)
 	if !ok {
-		return fmt.Errorf("'%s' not defined in your config (for this host)", name)
+		return nil, fmt.Errorf("'%s' not defined in your config (for this host)", name)
+	}
+	return res, nil
+}
+
+func serveVolume(ctx context.Context, name string, e environment, log *slog.Logger) error {
+	res, err := e.resource(name)
+	if err != nil {
+		return err
 	}
 	self, _, err := res.For(e.hostname)
 	if err != nil {
@@ -51,7 +60,8 @@ func serveVolume(ctx context.Context, name string, e environment, log *slog.Logg
 		Frontend: func(t kernel.Target) (kernel.Frontend, error) {
 			return fuseloop.Open(fuseloop.Config{Name: name, Target: t, Guard: holder, BlockSize: blockSize(self), Log: log})
 		},
-		Lease: func() (volume.Lease, error) { return leasepage.Open(e.root.LeasePage()) },
+		Reload: func() (*resfile.Resource, error) { return e.resource(name) },
+		Lease:  func() (volume.Lease, error) { return leasepage.Open(e.root.LeasePage()) },
 	})
 }
 

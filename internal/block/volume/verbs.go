@@ -36,6 +36,10 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.InvalidateRemote(e.env(), e.await(done))
 	case api.VolumeVerify:
 		e.machine.Verify(e.env(), e.await(done))
+	case api.VolumeAdjust:
+		e.doAdjust(done)
+	case api.VolumeShow:
+		done(api.VolumeReply{Config: e.cfg.Resource.DumpExpanded(e.cfg.Node)})
 	case api.VolumeOutdate:
 		e.machine.Outdate(e.env(), e.await(done))
 	case api.VolumeDetach:

@@ -32,9 +32,11 @@ type Lease interface {
 type Config struct {
 	Root     paths.Root
 	Resource *resfile.Resource
-	Node     string // this node's name, as `on` sections have it
-	Clock    clock.Source
-	Log      *slog.Logger
+	// Reload reads the resource's configuration again, for VolumeAdjust; nil if it cannot change.
+	Reload func() (*resfile.Resource, error)
+	Node   string // this node's name, as `on` sections have it
+	Clock  clock.Source
+	Log    *slog.Logger
 	// OpenDisk opens a backing disk or metadata device; nil for the real one.
 	OpenDisk func(path string) (disk.Device, error)
 	// Frontend makes the kernel's device for a target; nil for none (tests use the target itself).

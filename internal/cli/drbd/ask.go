@@ -22,17 +22,19 @@ func (c *call) up() error {
 	for _, w := range conf.Warnings {
 		fmt.Fprintf(c.Stderr, "warning: %s\n", w)
 	}
-	return c.each(func(t target) error {
-		for _, v := range t.volumes {
-			if err := c.exists(v.Disk, "disk", t, v.Pos); err != nil {
-				return err
-			}
-			if err := c.exists(v.Meta.On(v.Disk), "meta-disk", t, v.Pos); err != nil {
-				return err
-			}
+	return c.each(c.bringUp)
+}
+
+func (c *call) bringUp(t target) error {
+	for _, v := range t.volumes {
+		if err := c.exists(v.Disk, "disk", t, v.Pos); err != nil {
+			return err
 		}
-		return c.do(t, api.VolumeUp)
-	})
+		if err := c.exists(v.Meta.On(v.Disk), "meta-disk", t, v.Pos); err != nil {
+			return err
+		}
+	}
+	return c.do(t, api.VolumeUp)
 }
 
 func (c *call) do(t target, v api.VolumeVerb) error {

@@ -105,6 +105,9 @@ func (c *call) run(args []string) error {
 		return err
 	}
 	if c.dryRun {
+		if c.verb.name == "adjust" {
+			return c.planAdjust()
+		}
 		if steps := c.plans(c.verb.name); steps != nil {
 			return c.showPlan(steps)
 		}

@@ -3,7 +3,6 @@ package drbd
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"holdfast/internal/block/resfile"
 )
@@ -57,12 +56,7 @@ func (c *call) showPlan(steps []step) error {
 	}
 	for _, s := range steps {
 		for _, t := range targets {
-			for _, words := range s(c, t) {
-				for i, w := range words {
-					words[i] = resfile.ShellWord(w)
-				}
-				fmt.Fprintln(c.Stdout, strings.Join(words, " "))
-			}
+			c.printCommands(s(c, t))
 		}
 	}
 	return nil

@@ -375,7 +375,7 @@ func TestVerbs(t *testing.T) {
 	for line, want := range map[string]api.VolumeDo{
 		"up mysqlr0":                 {Verb: api.VolumeUp},
 		"up all":                     {Verb: api.VolumeUp},
-		"adjust all":                 {Verb: api.VolumeUp},
+		"adjust all":                 {Verb: api.VolumeAdjust},
 		"down mysqlr0":               {Verb: api.VolumeDown},
 		"primary mysqlr0 --force":    {Verb: api.VolumePrimary, Force: true},
 		"-- --force primary mysqlr0": {Verb: api.VolumePrimary, Force: true},

@@ -21,7 +21,7 @@ func verbs() []verb {
 		{"detach", do(api.VolumeDetach), true, "give the disk back", false},
 		{"connect", do(api.VolumeConnect), true, "reach for the peer; --discard-my-data gives this side up in a split brain", false},
 		{"disconnect", do(api.VolumeDisconnect), true, "leave the peer", false},
-		{"adjust", (*call).up, true, "as up", false},
+		{"adjust", (*call).adjust, true, "apply what has changed in the configuration, or as up", false},
 		{"primary", do(api.VolumePrimary), true, "make the device usable here; --force makes an Inconsistent disk UpToDate", false},
 		{"secondary", do(api.VolumeSecondary), true, "make it unusable here", false},
 		{"invalidate", (*call).invalidate, true, "take this disk for Inconsistent and resync it from the peer", false},
