@@ -65,6 +65,7 @@ type ordering struct {
 type link struct {
 	first, then *action
 	flags       order
+	replaced    order // the flags another ordering has taken over, so that this one is not made again
 }
 
 // addOrdering adds orderings, each with what it means for live migrations.
@@ -86,7 +87,7 @@ func orderActions(first, then *action, flags order) bool {
 		return false
 	}
 	for _, l := range first.after {
-		if l.then == then && l.flags&flags != 0 {
+		if l.then == then && (l.flags|l.replaced)&flags != 0 {
 			return false
 		}
 	}

@@ -96,7 +96,7 @@ func (c *cluster) updateLink(l *link, then *action) changed {
 	firstFlags, thenFlags := c.flagsFor(first, thenNode), c.flagsFor(then, firstNode)
 	if first != l.first {
 		isNew := orderActions(first, then, l.flags)
-		l.flags = 0
+		l.flags, l.replaced = 0, l.replaced|l.flags
 		if isNew {
 			return changedThen
 		}
