@@ -85,8 +85,13 @@ const (
 const (
 	// ResyncRequest is the largest piece of a resync, in bytes.
 	ResyncRequest = 1 << 20
-	// ResyncWindow is how much a target has asked for and not yet written, in bytes, when the application is idle.
-	ResyncWindow = 8 << 20
+	// ResyncWindow is how much a target has asked for and not yet written, in bytes, when a resync begins and the application
+	// is idle; then it follows the rate, between ResyncWindowLeast and ResyncWindowMost.
+	ResyncWindow      = 8 << 20
+	ResyncWindowLeast = 2 << 20
+	ResyncWindowMost  = 24 << 20
+	// ResyncYield is how long what has been asked for may keep the disks when the application begins.
+	ResyncYield = 80 * time.Millisecond
 	// ResyncBusyWindow is the same while the application writes.
 	ResyncBusyWindow = 1 << 20
 	// ResyncBusyFor is how long after its last request the application counts as active.

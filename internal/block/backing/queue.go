@@ -3,6 +3,7 @@ package backing
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -157,6 +158,9 @@ func (q *queue) next(s *submitter) bool {
 			return false
 		}
 		q.wake.Wait()
+		q.mu.Unlock()
+		runtime.Gosched() // who woke us has more to begin: other operations, and what goes to the peer, which takes longer
+		q.mu.Lock()
 	}
 	from := &q.waiting
 	s.wait = q.patient

@@ -16,23 +16,42 @@ type Target struct {
 	size     int64
 	cursor   uint64
 	inFlight int64
-	lastPeer time.Duration // when the application's last write came
+	lastPeer time.Duration // when the application's last request came
 	failed   bool
+
+	idle   int64         // the window while the application is quiet
+	moved  int64         // bytes written since
+	marked time.Duration // this time
 }
 
 // NewTarget starts a resync of all bits set, of a volume of size bytes.
 func NewTarget(bits *metadata.Bitmap, size int64) *Target {
-	return &Target{bits: bits, size: size, lastPeer: -block.ResyncBusyFor}
+	return &Target{bits: bits, size: size, lastPeer: -block.ResyncBusyFor, idle: block.ResyncWindow}
 }
 
-// Application tells that a write of the application came in: it has priority for a while.
+// Application tells that a request of the application came in: it has priority for a while.
 func (t *Target) Application(now time.Duration) { t.lastPeer = now }
 
 func (t *Target) window(now time.Duration) int64 {
 	if now-t.lastPeer < block.ResyncBusyFor {
 		return block.ResyncBusyWindow
 	}
-	return block.ResyncWindow
+	return t.idle
+}
+
+// measure sets the idle window to what is written in block.ResyncYield: the window is full enough for the disks and the
+// link to be busy, and when the application begins, what was asked for is done within that time.
+func (t *Target) measure(now time.Duration, bytes int64) {
+	if t.moved == 0 && t.inFlight == bytes || now < t.marked {
+		t.marked = now // the first after a pause says nothing about the rate
+	}
+	t.moved += bytes
+	if now-t.marked < block.ResyncYield {
+		return
+	}
+	window := int64(float64(t.moved) / float64(now-t.marked) * float64(block.ResyncYield))
+	t.idle = min(max(window, t.idle/2, block.ResyncWindowLeast), t.idle*2, block.ResyncWindowMost)
+	t.moved, t.marked = 0, now
 }
 
 // Next gives the next range to ask for, in bytes; false if nothing is to be asked now. The range counts as in flight until
@@ -65,7 +84,8 @@ func (t *Target) Next(now time.Duration) (offset, length int64, ok bool) {
 }
 
 // Done tells that a range asked for has been written, or failed; written ones are in sync now.
-func (t *Target) Done(offset, length int64, ok bool) {
+func (t *Target) Done(now time.Duration, offset, length int64, ok bool) {
+	t.measure(now, length)
 	t.inFlight -= length
 	if ok {
 		t.bits.ClearBytes(offset, length, t.size)
@@ -76,6 +96,21 @@ func (t *Target) Done(offset, length int64, ok bool) {
 
 // Complete tells that no block is left and none is under way.
 func (t *Target) Complete() bool { return t.inFlight == 0 && t.bits.Count() == 0 }
+
+// Source says how many of the target's requests the source serves at a time: the application comes first, also with reads,
+// of which the target knows nothing.
+type Source struct{ last time.Duration }
+
+// NewSource starts without an application.
+func NewSource() Source { return Source{last: -block.ResyncBusyFor} }
+
+// Application tells that a request of the application came in.
+func (s *Source) Application(now time.Duration) { s.last = now }
+
+// May tells whether one more may be served beside so many.
+func (s *Source) May(now time.Duration, serving int) bool {
+	return serving == 0 || now-s.last >= block.ResyncBusyFor
+}
 
 // Progress measures a resync on either side.
 type Progress struct {

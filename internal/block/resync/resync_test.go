@@ -28,15 +28,15 @@ func TestRequestsFollowTheBits(t *testing.T) {
 	if _, _, ok := target.Next(0); ok || target.Complete() {
 		t.Error("asks for more, or is complete, with everything in flight")
 	}
-	target.Done(want[0][0], want[0][1], false) // failed: asked for again
+	target.Done(0, want[0][0], want[0][1], false) // failed: asked for again
 	for _, w := range want[1:] {
-		target.Done(w[0], w[1], true)
+		target.Done(0, w[0], w[1], true)
 	}
 	off, n, ok := target.Next(0)
 	if !ok || off != want[0][0] || n != want[0][1] {
 		t.Fatalf("got %d+%d %v", off, n, ok)
 	}
-	target.Done(off, n, true)
+	target.Done(0, off, n, true)
 	if !target.Complete() {
 		t.Error("not complete")
 	}
@@ -68,6 +68,54 @@ func TestApplicationHasPriority(t *testing.T) {
 	}
 }
 
+// TestWindowFollowsTheRate: whatever the rate, what is in flight when the application begins is written soon, and a fast
+// disk has more of it than a slow one.
+func TestWindowFollowsTheRate(t *testing.T) {
+	const big = 4 << 30
+	for _, c := range []struct{ rate, least, most int64 }{
+		{1 << 20, block.ResyncWindowLeast, block.ResyncWindowLeast + block.ResyncRequest},
+		{100 << 20, 7 << 20, 9<<20 + block.ResyncRequest},
+		{2 << 30, block.ResyncWindowMost, block.ResyncWindowMost + block.ResyncRequest},
+	} {
+		bits := metadata.NewBitmap(big)
+		bits.Set(0, bits.Bits())
+		target := NewTarget(bits, big)
+		var now time.Duration
+		var queue [][2]int64
+		var inFlight int64
+		for range 1500 {
+			for {
+				off, n, ok := target.Next(now)
+				if !ok {
+					break
+				}
+				queue, inFlight = append(queue, [2]int64{off, n}), inFlight+n
+			}
+			r := queue[0]
+			queue, inFlight = queue[1:], inFlight-r[1]
+			now += time.Duration(float64(r[1]) / float64(c.rate) * float64(time.Second))
+			target.Done(now, r[0], r[1], true)
+		}
+		if inFlight+block.ResyncRequest < c.least || inFlight > c.most {
+			t.Errorf("at %d bytes/s: %d in flight, want %d to %d", c.rate, inFlight, c.least, c.most)
+		}
+	}
+}
+
+func TestSourceServesTheApplicationFirst(t *testing.T) {
+	s := NewSource()
+	if !s.May(0, 20) {
+		t.Error("holds back without an application")
+	}
+	s.Application(time.Second)
+	if s.May(time.Second, 1) || !s.May(time.Second, 0) {
+		t.Error("beside the application, one at a time")
+	}
+	if !s.May(time.Second+block.ResyncBusyFor, 20) {
+		t.Error("holds back although the application is quiet again")
+	}
+}
+
 func TestEveryBlockIsAskedForOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bits := metadata.NewBitmap(size)
@@ -86,7 +134,7 @@ func TestEveryBlockIsAskedForOnce(t *testing.T) {
 				t.Fatalf("asks for %d+%d", off, n)
 			}
 			got += uint64((n + 4095) / 4096)
-			target.Done(off, n, true)
+			target.Done(0, off, n, true)
 		}
 		if got != want {
 			t.Fatalf("asked for %d blocks of %d", got, want)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash"
+	"time"
 
 	"holdfast/internal/block"
 	"holdfast/internal/block/replica"
@@ -83,7 +84,7 @@ func (e *engine) onInSync(p *packet) error {
 	if e.sync.target == nil {
 		return fmt.Errorf("this node is %s", e.machine.Conn())
 	}
-	e.sync.target.Done(s.Start, s.Len(), true)
+	e.sync.target.Done(time.Duration(e.now()), s.Start, s.Len(), true)
 	e.pumpTarget()
 	return nil
 }

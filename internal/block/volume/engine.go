@@ -111,8 +111,10 @@ type syncState struct {
 	progress *resync.Progress
 	finish   finishStep
 	reads    map[writepath.ID]*resyncRead // by lock
-	csums    hash.Hash                    // target: ask with a digest of what is here; nil if not
-	byOffset map[int64]*resyncRead        // sent, not acknowledged
+	source   resync.Source
+	waiting  []*resyncRead         // asked for by the target, and not begun
+	csums    hash.Hash             // target: ask with a digest of what is here; nil if not
+	byOffset map[int64]*resyncRead // sent, not acknowledged
 }
 
 // carrier carries jobs out, and delivers each to the engine afterwards.
@@ -278,6 +280,9 @@ func (e *engine) tick() {
 	e.machine.Tick(e.env())
 	e.checkPeerTimeout()
 	e.pumpTarget()
+	if len(e.sync.waiting) > 0 {
+		e.pumpSource()
+	}
 	e.pumpVerify()
 	e.writeBack()
 	e.refreshInUse()

@@ -50,8 +50,10 @@ func (e *engine) handleRequest(r *kernel.Request) {
 	case r.Op != kernel.Flush && !e.inside(r):
 		e.complete(r, fmt.Errorf("request of %d bytes at %d on a device of %d: %w", r.Length, r.Offset, e.store.size, unix.EINVAL))
 	case r.Op == kernel.Read:
+		e.noteApplication()
 		e.read(r)
 	default:
+		e.noteApplication()
 		e.admit(r)
 	}
 }

@@ -39,6 +39,7 @@ type resyncRead struct {
 
 func (e *engine) startSource() {
 	e.sync.reads, e.sync.byOffset = map[writepath.ID]*resyncRead{}, map[int64]*resyncRead{}
+	e.sync.source, e.sync.waiting = resync.NewSource(), nil
 	e.sync.progress = resync.NewProgress(e.env().Now, e.store.bits.Count())
 }
 
@@ -72,16 +73,39 @@ func (e *engine) onResyncRequest(p *packet) error {
 	if e.sync.reads == nil {
 		return fmt.Errorf("this node is %s", e.machine.Conn())
 	}
-	if len(e.sync.reads) >= block.MaxPeerRequests {
+	if len(e.sync.reads)+len(e.sync.waiting) >= block.MaxPeerRequests {
 		return fmt.Errorf("more than %d requests at once", block.MaxPeerRequests)
 	}
 	r := &resyncRead{span: s, blockID: p.ack.BlockID}
 	if p.command == wire.CsumRSRequest {
 		r.digest = p.body
 	}
-	r.lock = e.path.Admit(writepath.Op{Kind: writepath.Lock, Span: s})
-	e.sync.reads[r.lock] = r
+	e.sync.waiting = append(e.sync.waiting, r)
+	e.pumpSource()
 	return nil
+}
+
+// pumpSource begins with what the target has asked for, as far as the application leaves room.
+func (e *engine) pumpSource() {
+	now := time.Duration(e.now())
+	for len(e.sync.waiting) > 0 && e.sync.source.May(now, len(e.sync.reads)) {
+		r := e.sync.waiting[0]
+		e.sync.waiting = e.sync.waiting[1:]
+		r.lock = e.path.Admit(writepath.Op{Kind: writepath.Lock, Span: r.span})
+		e.sync.reads[r.lock] = r
+	}
+}
+
+// noteApplication gives the application priority over a resync, on either side of it.
+func (e *engine) noteApplication() {
+	if e.sync.target == nil && e.sync.reads == nil {
+		return
+	}
+	now := time.Duration(e.now())
+	e.sync.source.Application(now)
+	if e.sync.target != nil {
+		e.sync.target.Application(now)
+	}
 }
 
 // resyncLocked: no write is under way on the range; it can be read.
@@ -130,6 +154,9 @@ func (e *engine) unlockRead(r *resyncRead) {
 		delete(e.sync.reads, r.lock)
 	}
 	e.path.Unlock(r.lock)
+	if len(e.sync.waiting) > 0 {
+		e.pumpSource()
+	}
 }
 
 // onResyncAck: the target has a block.
@@ -192,7 +219,7 @@ func (e *engine) onResyncReply(l *replica.Link, p *packet) error {
 // resyncWritten: a block of the resync is on our disk.
 func (e *engine) resyncWritten(j *job) {
 	if e.sync.target != nil {
-		e.sync.target.Done(j.off, j.length, j.err == nil)
+		e.sync.target.Done(time.Duration(e.now()), j.off, j.length, j.err == nil)
 		e.pumpTarget()
 	}
 }

@@ -23,9 +23,7 @@ func (e *engine) onWrite(l *replica.Link, p *packet) error {
 	if err != nil {
 		return err
 	}
-	if e.sync.target != nil {
-		e.sync.target.Application(e.env().Now)
-	}
+	e.noteApplication()
 	e.receive(l, p, s, false)
 	return nil
 }

@@ -2,6 +2,7 @@ package fuseloop
 
 import (
 	"log/slog"
+	"os"
 	"runtime"
 	"syscall"
 
@@ -17,7 +18,9 @@ const maxProcessors = 4
 // wait for the kernel in one poller and do little each, so that one thread that goes from one to the next does more than
 // several that wake one another.
 func PrepareProcess(log *slog.Logger) {
-	runtime.GOMAXPROCS(min(max(runtime.NumCPU()/2, 1), maxProcessors))
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(min(max(runtime.NumCPU()/2, 1), maxProcessors))
+	}
 	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_IO_FLUSHER, 1, 0); errno != 0 {
 		log.Warn("the kernel refuses to treat this process as an I/O flusher (CAP_SYS_RESOURCE is needed); when memory is short, I/O may stall", "err", errno)
 	}
