@@ -3,6 +3,7 @@ package guard_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -19,13 +20,15 @@ import (
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/kernel/fuseloop"
 	"holdfast/internal/guard"
+	"holdfast/internal/lab/labdisk"
 	"holdfast/internal/paths"
 )
 
-// plainFile is a volume without replication: a file.
+// plainFile is a volume without replication: a file, or a disk, to which flushes are passed on.
 type plainFile struct {
 	f    *os.File
 	size int64
+	disk bool
 }
 
 func (p *plainFile) Size() int64 { return p.size }
@@ -37,6 +40,10 @@ func (p *plainFile) Submit(r *kernel.Request) {
 		_, err = p.f.ReadAt(r.Data, r.Offset)
 	case kernel.Write:
 		_, err = p.f.WriteAt(r.Data, r.Offset)
+	case kernel.Flush:
+		if p.disk {
+			err = p.f.Sync()
+		}
 	case kernel.WriteZeroes:
 		err = unix.Fallocate(int(p.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, r.Offset, r.Length)
 	}
@@ -49,14 +56,14 @@ func helpVolume(args []string) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
+	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	fuseloop.PrepareProcess(log)
 	client := guard.NewKeeper(paths.Root(args[0]), log)
-	d, err := fuseloop.Open(fuseloop.Config{Name: "r0", Target: &plainFile{f, info.Size()}, Guard: client, Log: log})
+	d, err := fuseloop.Open(fuseloop.Config{Name: "r0", Target: &plainFile{f, size, strings.HasPrefix(args[1], "/dev/")}, Guard: client, Log: log})
 	if err != nil {
 		return err
 	}
@@ -118,13 +125,28 @@ type host struct {
 	processes []*exec.Cmd
 }
 
+// diskBytes is the size of a host's disk.
+const diskBytes = 64 << 20
+
 func newHost(t *testing.T) *host {
 	t.Helper()
 	needDevices(t)
+	return newHostOn(t, "")
+}
+
+// newHostOn is newHost with a disk of the test's own.
+func newHostOn(t *testing.T, disk string) *host {
+	t.Helper()
 	root, client, process := startGuard(t)
 	tmp := t.TempDir()
-	h := &host{t: t, root: root, guard: client, guardProcess: process, disk: filepath.Join(tmp, "disk"), ready: filepath.Join(tmp, "ready"), dir: filepath.Join(tmp, "mnt")}
-	if err := errors.Join(os.WriteFile(h.disk, nil, 0o600), os.Truncate(h.disk, 64<<20), os.Mkdir(h.dir, 0o700)); err != nil {
+	if disk == "" {
+		disk = filepath.Join(tmp, "disk")
+		if err := errors.Join(os.WriteFile(disk, nil, 0o600), os.Truncate(disk, diskBytes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &host{t: t, root: root, guard: client, guardProcess: process, disk: disk, ready: filepath.Join(tmp, "ready"), dir: filepath.Join(tmp, "mnt")}
+	if err := os.Mkdir(h.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.end)
@@ -186,7 +208,7 @@ func (h *host) startVolume() {
 
 func (h *host) startWriter(name string) (cmd *exec.Cmd, count func() int) {
 	h.t.Helper()
-	counter := filepath.Join(filepath.Dir(h.disk), name+".count")
+	counter := filepath.Join(filepath.Dir(h.ready), name+".count")
 	cmd = h.start("write", filepath.Join(h.dir, name), counter)
 	return cmd, func() int {
 		b, err := os.ReadFile(counter)
@@ -244,30 +266,82 @@ func checkLines(t *testing.T, path string, count int) {
 	}
 }
 
-// The daemon is gone, the volume process is stopped and answers nothing, its users hang in the kernel: the guard alone
-// ends them all.
-func TestGuardEnforcesAgainstAStoppedVolumeProcess(t *testing.T) {
-	h := newHost(t)
+// The daemon is gone and the volume process answers nothing, stopped, dead or stuck in the kernel on a disk that hangs; its
+// users hang in the kernel too: the guard alone ends them all.
+func TestGuardEnforcesAgainstAVolumeProcessThatDoesNotAnswer(t *testing.T) {
+	t.Run("stopped", func(t *testing.T) {
+		h := newHost(t)
+		h.enforced(func() { h.signalVolume(syscall.SIGSTOP) })
+		h.signalVolume(syscall.SIGCONT)
+	})
+	t.Run("killed", func(t *testing.T) {
+		h := newHost(t)
+		h.enforced(func() { stop(h.volume) })
+	})
+	t.Run("on a disk that hangs", func(t *testing.T) {
+		needDevices(t)
+		disk, device := hangingDisk(t)
+		h := newHostOn(t, device)
+		h.enforced(func() {
+			disk.Set(labdisk.Fault{Hang: true})
+			waitFor(t, "the volume process to hang in the kernel", func() bool { return inKernel(h.volume.Process.Pid) })
+		})
+		disk.Heal()
+	})
+	t.Run("stopped on a disk that hangs", func(t *testing.T) {
+		needDevices(t)
+		disk, device := hangingDisk(t)
+		h := newHostOn(t, device)
+		h.enforced(func() {
+			disk.Set(labdisk.Fault{Hang: true})
+			waitFor(t, "the volume process to hang in the kernel", func() bool { return inKernel(h.volume.Process.Pid) })
+			h.signalVolume(syscall.SIGSTOP)
+		})
+		h.signalVolume(syscall.SIGCONT)
+		disk.Heal()
+	})
+}
+
+// hangingDisk is a disk that can be told to hang, and its block device.
+func hangingDisk(t *testing.T) (*labdisk.Disk, string) {
+	t.Helper()
+	d, err := labdisk.Open(labdisk.Config{Name: "guard-test", Path: filepath.Join(t.TempDir(), "medium"), Size: diskBytes})
+	if err == nil {
+		err = d.PowerOn()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		d.Heal()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	device, err := d.Device()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, device.Path
+}
+
+func (h *host) signalVolume(s syscall.Signal) {
+	h.t.Helper()
+	if err := h.volume.Process.Signal(s); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// enforced has a writer use the device, silences the volume process, and wants the guard to end it all at the deadline.
+func (h *host) enforced(silence func()) {
+	t := h.t
+	t.Helper()
 	dir := cgroup(t, h.root)
 	writer, count := h.startWriter("a")
 	join(t, dir, writer.Process.Pid)
 	waitFor(t, "the writer", func() bool { return count() > 5 })
-	if err := h.volume.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the writer to hang in the kernel", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", writer.Process.Pid))
-		if err != nil {
-			return false
-		}
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", writer.Process.Pid))
-		for _, th := range threads {
-			if s, err := os.ReadFile(th); err == nil && strings.Contains(string(s), ") D ") {
-				return true
-			}
-		}
-		return strings.Contains(string(b), ") D ")
-	})
+	silence()
+	waitFor(t, "the writer to hang in the kernel", func() bool { return inKernel(writer.Process.Pid) })
 	if err := h.guard.Lease(1, in(50*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
@@ -278,9 +352,15 @@ func TestGuardEnforcesAgainstAStoppedVolumeProcess(t *testing.T) {
 		t.Error("the writer ended by itself")
 	}
 	expectDead(t, h.device)
-	if err := h.volume.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// inKernel tells whether a thread of a process is in uninterruptible sleep.
+func inKernel(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return slices.ContainsFunc(threads, func(path string) bool {
+		s, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(s), ") D ")
+	})
 }
 
 // The guard is killed: the volume process leaves its device with the next one, which can then abort it.

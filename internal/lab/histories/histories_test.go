@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/cluster"
 	"holdfast/internal/lab"
 	"holdfast/internal/lab/demo"
+	"holdfast/internal/lab/labdisk"
 	"holdfast/internal/lab/tutorial"
 )
 
@@ -32,6 +33,7 @@ func TestHistories(t *testing.T) {
 		{"both killed, the former active first", bothKilledActiveFirst},
 		{"daemon of the active host killed", daemonKilled},
 		{"volume process of the active host killed", volumeKilled},
+		{"daemon and volume process stopped, disk hung", onlyTheGuard},
 		{"database killed", databaseKilled},
 		{"cluster stop and start", stopAndStart},
 		{"standby and unstandby", standbyAndBack},
@@ -242,6 +244,27 @@ func volumeKilled(ctx context.Context, t *testing.T, s *stage) {
 	s.awaitServed(ctx, t)
 	s.awaitWhole(ctx, t)
 	s.wantSame(ctx, t, before)
+}
+
+// onlyTheGuard: on the active host nothing but the guard does anything: the daemon is stopped, and the volume process is
+// too, with requests stuck on a disk that hangs. The guard ends the database all the same, and the standby takes over (S6).
+func onlyTheGuard(ctx context.Context, t *testing.T, s *stage) {
+	active, standby := s.roles(ctx, t)
+	const both = "pkill -%s -f '^holdfast daemon'; pkill -%s -f '[v]olume mysqlr0'"
+	if _, err := active.Disk(ctx, labdisk.Command{Do: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	sh(ctx, t, active, fmt.Sprintf(both, "STOP", "STOP"))
+	s.awaitPrimary(ctx, t, standby.Name())
+	s.awaitServed(ctx, t)
+	s.await(ctx, t, "the host whose daemon is stopped runs no database", func() bool {
+		out, _, err := typed(ctx, active, "pgrep -c -x mariadbd", "")
+		return err == nil && strings.TrimSpace(out) == "0"
+	})
+	if _, err := active.Disk(ctx, labdisk.Command{Do: "heal"}); err != nil {
+		t.Fatal(err)
+	}
+	sh(ctx, t, active, fmt.Sprintf(both, "CONT", "CONT"))
 }
 
 // databaseKilled: the server and the script that would restart it die; the cluster starts them again on the same host.
