@@ -50,6 +50,10 @@ const (
 	PingTimeout  = 500 * time.Millisecond
 	// PeerTimeout is DRBD's timeout default: a peer that answers pings but does not finish a request for so long is lost.
 	PeerTimeout = 6 * time.Second
+	// KoCount is DRBD's ko-count default: how often timeout passes before the peer is given up.
+	KoCount = 7
+	// Patience stands for no limit (ko-count 0).
+	Patience = 24 * time.Hour
 	// FlushTimeout bounds the wait for a barrier's answer: a flush may take far longer than a write.
 	FlushTimeout = 30 * time.Second
 )

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/api"
 )
@@ -60,7 +61,7 @@ func (n *node) corrupt(off int64) {
 	f, err := os.OpenFile(n.path, os.O_RDWR, 0)
 	must(n.t, err)
 	defer f.Close()
-	_, err = f.WriteAt(noise(off, 4096), off)
+	_, err = f.WriteAt(noise(time.Now().UnixNano(), 4096), off)
 	must(n.t, err)
 	must(n.t, f.Sync())
 }

@@ -16,12 +16,14 @@ func (m *Machine) PeerState(e Env, st wire.States) {
 	}
 	before := m.peer
 	m.peer.role = st.Role
+	m.peerPause = st.UserISP || st.AfterDep
+	m.settlePause()
 	if m.conn == wire.WFReportParams || m.reconsider(before, st) {
 		m.handshake(before, st)
 		return
 	}
 	switch {
-	case m.conn == wire.SyncSource && st.Conn <= wire.Connected && st.Disk == generation.UpToDate:
+	case m.sourcing() && st.Conn <= wire.Connected && st.Disk == generation.UpToDate:
 		m.peer.finished = true
 		m.finishSource()
 	case m.conn == wire.Connected:
@@ -237,6 +239,7 @@ func (m *Machine) startSource() {
 	m.instance = m.link.PeerInstance
 	m.do(PathUp)
 	m.thaw()
+	m.settlePause()
 	m.log(fmt.Sprintf("resync as SyncSource: %d KiB", m.env.OOS*4))
 }
 
@@ -252,17 +255,19 @@ func (m *Machine) PeerSyncUUID(e Env, name uint64) {
 		m.confused("P_SYNC_UUID")
 		return
 	}
+	m.handler("before-resync-target")
 	m.uuids = m.uuids.StartTarget(name)
 	m.disk = generation.Inconsistent
 	m.conn = wire.SyncTarget
 	m.do(WriteBitmap, Store, StartTarget)
+	m.settlePause()
 	m.log(fmt.Sprintf("resync as SyncTarget: %d KiB", e.OOS*4))
 }
 
 // TargetDone: every block is here, flushed, and the source has got all acknowledgements.
 func (m *Machine) TargetDone(e Env) {
 	m.begin(e)
-	if m.conn != wire.SyncTarget {
+	if !m.targeting() {
 		return
 	}
 	m.uuids = m.uuids.FinishTarget(m.peer.uuids.Set, false)
@@ -271,6 +276,7 @@ func (m *Machine) TargetDone(e Env) {
 	m.peer.disk = generation.UpToDate
 	m.equalSets()
 	m.do(EndResync, WriteBitmap, Store)
+	m.handler("after-resync-target")
 	m.sendState()
 	m.log("resync done; " + m.uuids.String())
 }

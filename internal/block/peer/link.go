@@ -85,7 +85,7 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 	was := m.conn
 	m.unlink()
 	switch was {
-	case wire.SyncSource, wire.SyncTarget:
+	case wire.SyncSource, wire.SyncTarget, wire.PausedSyncS, wire.PausedSyncT:
 		m.do(EndResync)
 	case wire.VerifyS, wire.VerifyT:
 		m.do(EndVerify)
@@ -113,6 +113,7 @@ func (m *Machine) unlink() {
 	}
 	m.peer.role, m.peer.disk = wire.RoleUnknown, generation.DUnknown
 	m.peer.finished, m.peer.handshook = false, false
+	m.peerPause = false
 }
 
 // dropRequests answers what waited for the peer.

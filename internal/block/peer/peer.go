@@ -147,13 +147,16 @@ type Machine struct {
 	epoch   uint64 // stored durably
 	resume  *Resume
 
-	path     pathState
-	frozen   string
-	lostAt   time.Duration
-	removing bool
-	newGen   uint64
-	addAsked bool
-	addAt    uint64 // version of U when Add was asked for
+	path      pathState
+	frozen    string
+	userHold  bool // the operator has suspended requests
+	userPause bool // the operator wants no resync
+	peerPause bool // the peer wants none
+	lostAt    time.Duration
+	removing  bool
+	newGen    uint64
+	addAsked  bool
+	addAt     uint64 // version of U when Add was asked for
 
 	pending request
 }
@@ -196,6 +199,9 @@ func (m *Machine) Effects() []Effect {
 func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }
 func (m *Machine) do(list ...Do) {
 	for _, d := range list {
+		if d == PathRelease && m.userHold {
+			continue
+		}
 		m.emit(Effect{Do: d})
 	}
 }
@@ -211,7 +217,8 @@ func (m *Machine) begin(e Env) { m.env = e }
 // States is the volume's state as DRBD counts it.
 func (m *Machine) States() wire.States {
 	s := wire.States{Role: m.role, Peer: m.peer.role, Conn: m.conn, Disk: m.disk, PeerDisk: m.peer.disk}
-	s.Susp = m.frozen != ""
+	s.Susp = m.frozen != "" || m.userHold
+	s.UserISP, s.PeerISP = m.userPause, m.peerPause
 	return s
 }
 

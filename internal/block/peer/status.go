@@ -48,7 +48,12 @@ func (m *Machine) AfterCrash() bool {
 }
 
 // Frozen is why acknowledgements wait, empty when they do not.
-func (m *Machine) Frozen() string { return m.frozen }
+func (m *Machine) Frozen() string {
+	if m.frozen == "" && m.userHold {
+		return heldByUser
+	}
+	return m.frozen
+}
 
 // UUIDs are the generations now, Device the disk's identity.
 func (m *Machine) UUIDs() generation.Set { return m.uuids }
@@ -65,14 +70,23 @@ func (m *Machine) PeerFeatures() uint32 { return m.link.Features }
 // Busy tells whether an operator's request waits for something.
 func (m *Machine) Busy() bool { return m.pending.verb != "" }
 
+// flags are the six characters of /proc/drbd: requests suspended; resync waits for another, is paused by the peer, by the
+// operator; congestion; activity log suspended.
+func (m *Machine) flags() string {
+	f := []byte("r-----")
+	for i, on := range []bool{m.Frozen() != "", false, m.peerPause, m.userPause} {
+		if on {
+			f[i] = "sapu"[i]
+		}
+	}
+	return string(f)
+}
+
 // FillStatus writes what the machine knows into s.
 func (m *Machine) FillStatus(s *api.VolumeStatus) {
 	s.Conn, s.Role, s.PeerRole = m.conn.String(), m.role.String(), m.peer.role.String()
 	s.Disk, s.PeerDisk = m.Disk().String(), m.PeerDisk().String()
-	s.Flags = "r-----"
-	if m.frozen != "" {
-		s.Flags = "s-----"
-	}
+	s.Flags = m.flags()
 	s.DeviceUUID = fmt.Sprintf("%016X", m.device)
 	s.CurrentUUID, s.BitmapUUID = Hex(m.uuids.Current), Hex(m.uuids.Bitmap)
 	s.History = [2]string{Hex(m.uuids.History[0]), Hex(m.uuids.History[1])}
@@ -85,6 +99,6 @@ func (m *Machine) FillStatus(s *api.VolumeStatus) {
 	}
 	s.Bound = m.hasView && m.view.Bound
 	s.Epoch, s.Version = m.view.Epoch, m.view.Version
-	s.Frozen = m.frozen
+	s.Frozen = m.Frozen()
 	s.Reason = m.reason
 }

@@ -95,7 +95,7 @@ func (m *Machine) Primary(e Env, id uint64, force bool, epoch uint64) {
 		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
 	case m.peer.role == wire.Primary:
 		m.answer(id, m.Refusal(wire.TwoPrimaries))
-	case m.conn == wire.SyncTarget || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID:
+	case m.targeting() || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID:
 		m.answer(id, m.Refusal(wire.InTransientState))
 	case m.conn >= wire.Connected:
 		m.pending = p
@@ -207,7 +207,7 @@ func (m *Machine) Secondary(e Env, id uint64) {
 
 // checkDrained ends a demotion once nothing is under way and the peer has confirmed all.
 func (m *Machine) checkDrained() {
-	if m.pending.verb != api.VolumeSecondary || !m.env.Idle || m.path == pathUp && m.env.Unconfirmed || m.frozen != "" {
+	if m.pending.verb != api.VolumeSecondary || !m.env.Idle || m.path == pathUp && m.env.Unconfirmed || m.Frozen() != "" {
 		return
 	}
 	p := m.pending

@@ -36,7 +36,9 @@ type Config struct {
 	Refused func(error)
 	// PingInterval, PingTimeout and Retry; zero values are block's limits for a bound or an unbound peer.
 	PingInterval, PingTimeout, Retry time.Duration
-	Log                              *slog.Logger
+	// SendTimeout is how long the peer may take nothing of what it is sent; zero: block.PeerTimeout.
+	SendTimeout time.Duration
+	Log         *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -52,6 +54,9 @@ func (c Config) withDefaults() Config {
 	pick(&c.PingInterval, block.BoundPingInterval, block.PingInterval)
 	pick(&c.PingTimeout, block.BoundPingTimeout, block.PingTimeout)
 	pick(&c.Retry, block.BoundConnectRetry, block.ConnectRetry)
+	if c.SendTimeout == 0 {
+		c.SendTimeout = block.PeerTimeout
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

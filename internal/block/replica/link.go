@@ -336,12 +336,12 @@ func (l *Link) drain(c *channel) {
 	}
 }
 
-// transmit sends a queue; a peer that takes nothing for PeerTimeout is dropped.
+// transmit sends a queue; a peer that takes nothing for SendTimeout is dropped.
 func (l *Link) transmit(c *channel, out sender, q outbox) error {
 	select {
 	case <-l.closed:
 	default:
-		c.conn.SetWriteDeadline(time.Now().Add(block.PeerTimeout))
+		c.conn.SetWriteDeadline(time.Now().Add(l.cfg.SendTimeout))
 	}
 	err := out.send(q)
 	for _, it := range q.items {

@@ -377,11 +377,13 @@ func startupRule(name string) (rule, bool) {
 	return rule{}, false
 }
 
-// handlerRule: holdfast runs no handlers; the cluster does what they are for.
+// handlerRule: the handlers for what happens to data are run; what the others are for, the cluster does.
 func handlerRule(name string) (rule, bool) {
 	switch name {
-	case "pri-on-incon-degr", "pri-lost-after-sb", "pri-lost", "fence-peer", "outdate-peer", "local-io-error",
-		"initial-split-brain", "split-brain", "before-resync-target", "after-resync-target", "out-of-sync", "unfence-peer":
+	case "initial-split-brain", "split-brain", "pri-lost-after-sb", "out-of-sync", "before-resync-target", "after-resync-target",
+		"local-io-error":
+		return foundText()
+	case "pri-on-incon-degr", "pri-lost", "fence-peer", "outdate-peer", "unfence-peer":
 		return foundIdleText()
 	}
 	return rule{}, false

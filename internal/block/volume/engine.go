@@ -313,9 +313,9 @@ func (e *engine) checkPeerTimeout() {
 		e.conn.heardAck = e.now()
 		return
 	}
-	limit := block.PeerTimeout
+	limit := e.peerTimeout()
 	if e.path.Flushing() {
-		limit = block.FlushTimeout
+		limit = max(limit, block.FlushTimeout)
 	}
 	if e.now().Sub(e.conn.heardAck) > limit {
 		e.closeLink(fmt.Sprintf("the peer has not finished a request for %v", limit))
@@ -362,6 +362,9 @@ func (e *engine) diskFailed(err error) {
 	e.log.Error("the backing disk failed and is detached", "disk", e.volume.Disk, "err", err)
 	e.path.Break(errDiskFailed)
 	e.machine.Detached(e.env(), true)
+	if e.cfg.Resource.Disk(e.volume).Text("on-io-error", "detach") == "call-local-io-error" {
+		e.runHandler("local-io-error")
+	}
 }
 
 var errDiskFailed = errors.New("the backing disk failed")

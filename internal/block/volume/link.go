@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"holdfast/internal/block"
 	"holdfast/internal/block/generation"
@@ -42,10 +43,25 @@ func (e *engine) dial(p peer.LinkPolicy) {
 		cfg.Secret, cfg.HMAC = net.Text("shared-secret", ""), net.Text("cram-hmac-alg", "")
 		cfg.PingInterval = seconds(net.Number("ping-int", 0))
 		cfg.PingTimeout = tenths(net.Number("ping-timeout", 0))
+		cfg.SendTimeout = e.peerTimeout()
 		cfg.Integrity = net.Text("data-integrity-alg", "")
 		cfg.Refused = func(err error) { e.inbox.call(func() { e.linkRefused(err, attempt) }) }
 	}
 	e.conn.cancel = e.connect(cfg, func(l *replica.Link) { e.linkUp(l, attempt) })
+}
+
+// peerTimeout is how long a peer may leave a request unanswered: timeout times ko-count, as DRBD has it; within a cluster it
+// is short and fixed, since a failover waits for it.
+func (e *engine) peerTimeout() time.Duration {
+	if e.conn.policy.Bound {
+		return block.PeerTimeout
+	}
+	net := e.cfg.Resource.Net()
+	times := net.Number("ko-count", block.KoCount)
+	if times == 0 {
+		return block.Patience
+	}
+	return tenths(net.Number("timeout", int64(block.PeerTimeout/tenths(1)))) * time.Duration(times)
 }
 
 // linkRefused: the peer is not the one configured.

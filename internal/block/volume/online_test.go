@@ -215,3 +215,62 @@ func TestSplitBrainPolicies(t *testing.T) {
 		t.Error("the Primary's content was replaced")
 	}
 }
+
+func TestPausedResync(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	p.b.ok(api.VolumeDo{Verb: api.VolumePauseSync})
+	p.a.ok(api.VolumeDo{Verb: api.VolumeInvalidateRemote})
+	if r := p.b.do(api.VolumeDo{Verb: api.VolumePauseSync}); r.Code != 10 || r.Error != "1: Failure: (134) Sync-pause flag is already set" {
+		t.Errorf("%+v", r)
+	}
+	p.b.until("PausedSyncT", func(s *api.VolumeStatus) bool { return s.Conn == "PausedSyncT" && s.Flags == "r--u--" })
+	p.a.until("PausedSyncS", func(s *api.VolumeStatus) bool { return s.Conn == "PausedSyncS" && s.Flags == "r-p---" })
+	if st := p.b.last(); st.Counters.OOS == 0 {
+		t.Error("the resync ended although it was paused")
+	}
+	p.a.write(0, fill(4, 4096)) // goes on beside a paused resync
+	p.b.ok(api.VolumeDo{Verb: api.VolumeResumeSync})
+	p.b.untilState("Connected", "UpToDate", "UpToDate")
+	p.a.untilState("Connected", "UpToDate", "UpToDate")
+	p.identical()
+}
+
+func TestSuspendedIO(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	p.a.ok(api.VolumeDo{Verb: api.VolumeSuspendIO})
+	p.a.until("suspended", func(s *api.VolumeStatus) bool { return s.Flags == "s-----" })
+	w := p.a.submit(kernel.Write, 0, fill(5, 4096), 4096)
+	// Losing the peer does not let the request through.
+	p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	p.a.untilState("WFConnection", "UpToDate", "DUnknown")
+	select {
+	case <-w.done:
+		t.Error("a request was answered while suspended")
+	default:
+	}
+	p.a.ok(api.VolumeDo{Verb: api.VolumeResumeIO})
+	must(t, p.a.wait(w))
+	p.b.ok(api.VolumeDo{Verb: api.VolumeConnect})
+	p.a.untilState("Connected", "UpToDate", "UpToDate")
+	p.b.untilState("Connected", "UpToDate", "UpToDate")
+	p.identical()
+}
+
+func TestOutdate(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	if r := p.b.do(api.VolumeDo{Verb: api.VolumeOutdate}); r.Code != 11 || !strings.Contains(r.Error, "(-6) Refusing to be Outdated while Connected") {
+		t.Errorf("%+v", r)
+	}
+	p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	p.b.ok(api.VolumeDo{Verb: api.VolumeOutdate})
+	p.b.untilState("StandAlone", "Outdated", "DUnknown")
+	if r := p.b.do(api.VolumeDo{Verb: api.VolumePrimary}); r.Code != 17 {
+		t.Errorf("an outdated disk became Primary: %+v", r)
+	}
+	if r := p.a.do(api.VolumeDo{Verb: api.VolumeOutdate}); r.Code != 17 {
+		t.Errorf("a Primary's disk was outdated: %+v", r)
+	}
+}

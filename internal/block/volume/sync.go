@@ -183,7 +183,7 @@ func (e *engine) pumpTarget() {
 	if t == nil || e.conn.link == nil || e.conn.closing {
 		return
 	}
-	for {
+	for e.machine.Conn() != wire.PausedSyncT {
 		off, n, ok := t.Next(e.env().Now)
 		if !ok {
 			break

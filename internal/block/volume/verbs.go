@@ -34,6 +34,12 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.Invalidate(e.env(), e.await(done))
 	case api.VolumeInvalidateRemote:
 		e.machine.InvalidateRemote(e.env(), e.await(done))
+	case api.VolumePauseSync, api.VolumeResumeSync:
+		e.machine.PauseSync(e.env(), e.await(done), do.Verb == api.VolumePauseSync)
+	case api.VolumeSuspendIO, api.VolumeResumeIO:
+		e.machine.SuspendIO(e.env(), e.await(done), do.Verb == api.VolumeSuspendIO)
+	case api.VolumeOutdate:
+		e.machine.Outdate(e.env(), e.await(done))
 	case api.VolumeVerify:
 		e.machine.Verify(e.env(), e.await(done))
 	case api.VolumeAdjust:

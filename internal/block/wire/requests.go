@@ -5,8 +5,8 @@ import "encoding/binary"
 // Values of a packet's block ID that are no identifier of the sender's.
 const (
 	IDSyncer    = ^uint64(0) // a request of the resync
-	IDInSync    = 4          // P_OV_RESULT: equal
-	IDOutOfSync = 2          // P_OV_RESULT: different
+	IDInSync    = 4711       // P_OV_RESULT: equal
+	IDOutOfSync = 4712       // P_OV_RESULT: different
 )
 
 // Data flags: what a write demands, and how it is to be acknowledged.
