@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"hash"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -159,6 +160,20 @@ func (c *channel) stop() {
 
 // lingerTimeout bounds the sending of what is queued when a link is closed.
 const lingerTimeout = 100 * time.Millisecond
+
+// farewellTimeout bounds the wait for a foreign peer to close its end too.
+const farewellTimeout = time.Second
+
+// farewell ends our direction and waits for the peer to end its own: a close that leaves something unread resets the
+// connection, and the peer would not learn what was sent last, such as the generations that show a split brain.
+func (c *channel) farewell() {
+	tcp, ok := c.conn.(*net.TCPConn)
+	if !ok || tcp.CloseWrite() != nil {
+		return
+	}
+	c.conn.SetReadDeadline(time.Now().Add(farewellTimeout))
+	io.Copy(io.Discard, c.conn)
+}
 
 // take waits for packets and swaps the queue with an empty one; ok is false when the link is closed and all is sent.
 func (c *channel) take(empty outbox) (outbox, bool) {

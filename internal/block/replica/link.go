@@ -301,6 +301,9 @@ func (l *Link) write(c *channel) {
 	for {
 		q, ok := c.take(spent)
 		if !ok {
+			if !l.silent {
+				c.farewell()
+			}
 			return
 		}
 		q.fillSums(sum)
