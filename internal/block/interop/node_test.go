@@ -51,13 +51,13 @@ func config(dir, protocol, net, disk string) string {
 }`, protocol, net, disk, filepath.Join(dir, "disk"))
 }
 
-// newNode makes a volume on a blank disk with fresh metadata.
-func newNode(t *testing.T, dir, text string) *node {
+// newNode makes a volume on a blank disk of size bytes with fresh metadata.
+func newNode(t *testing.T, dir, text string, size int64) *node {
 	t.Helper()
 	n := &node{t: t, root: paths.Root(dir), path: filepath.Join(dir, "disk"), text: text}
 	f, err := os.Create(n.path)
 	must(t, err)
-	must(t, f.Truncate(diskSize))
+	must(t, f.Truncate(size))
 	must(t, f.Close())
 	n.format()
 	return n

@@ -18,10 +18,16 @@ func noise(seed int64, n int) []byte {
 // couple configures both sides and brings them up, not yet synced.
 func couple(t *testing.T, protocol, net, disk string) (*machine, *node) {
 	t.Helper()
+	return coupleSized(t, protocol, net, disk, diskSize)
+}
+
+// coupleSized gives holdfast's disk another size than the machine's: the smaller one counts.
+func coupleSized(t *testing.T, protocol, net, disk string, size int64) (*machine, *node) {
+	t.Helper()
 	v := need(t)
 	dir := t.TempDir()
 	text := config(dir, protocol, net, disk)
-	n := newNode(t, dir, text)
+	n := newNode(t, dir, text, size)
 	v.configure(t, text)
 	fillDisk(t, n.path, 1)
 	return v, n
@@ -56,7 +62,7 @@ func equal(t *testing.T, v *machine, n *node) {
 }
 
 func TestInitialSyncFromHoldfast(t *testing.T) {
-	v, n := couple(t, "C", "", "")
+	v, n := coupleSized(t, "C", "", "", diskSize-4<<20)
 	inSync(t, v, n, true)
 	writes(t, v, n, true, "")
 	equal(t, v, n)
@@ -65,7 +71,7 @@ func TestInitialSyncFromHoldfast(t *testing.T) {
 }
 
 func TestInitialSyncFromKernel(t *testing.T) {
-	v, n := couple(t, "C", "", "")
+	v, n := coupleSized(t, "C", "", "", diskSize+4<<20)
 	inSync(t, v, n, false)
 	writes(t, v, n, false, "")
 	equal(t, v, n)

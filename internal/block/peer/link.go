@@ -235,7 +235,14 @@ func (m *Machine) PeerSizes(e Env, s wire.SizesInfo) {
 			theirs = min(theirs, s.User)
 		}
 	}
-	if ours := uint64(m.size / 512); theirs != ours {
+	ours := uint64(m.size / 512)
+	switch {
+	case theirs >= ours: // a peer whose disk is larger makes its device smaller, or refuses
+	case generation.Same(m.uuids.Current, generation.JustCreated) && !m.primary() && m.disk == generation.Inconsistent:
+		m.size = int64(theirs) * 512
+		m.emit(Effect{Do: Resize, Number: theirs * 512})
+		m.log(fmt.Sprintf("the device gets the size of the peer's: %d KiB", theirs/2))
+	default:
 		m.refuse(fmt.Sprintf("the peer's device has %d sectors, this one %d: give both the same size, with `size` in the disk section", theirs, ours))
 	}
 }

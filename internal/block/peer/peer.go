@@ -48,6 +48,7 @@ const (
 	SendReply                    // P_STATE_CHG_REPLY of Return
 	SendConnReply                // P_CONN_ST_CHG_REPLY of Return
 	CloseLink                    // drop the connection because of Text; LinkDown follows if it was up
+	Resize                       // make the device Number bytes long; nothing on it counts
 	StartVerify                  // compare the disks: ask, or answer, as the connection's state says
 	EndVerify                    // the comparison ended or was broken off
 	RunHandler                   // run the handler named Text, if one is configured

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
@@ -36,6 +37,8 @@ func (e *engine) machineEffect(f *peer.Effect) {
 		e.closeLink(f.Text)
 	case peer.StoreEpoch, peer.SaveRole:
 		e.storeFile(f)
+	case peer.Resize:
+		e.shrink(int64(f.Number))
 	case peer.StartVerify:
 		e.startVerify()
 	case peer.EndVerify:
@@ -148,6 +151,36 @@ func (e *engine) resetPath() {
 	}
 	e.path = writepath.New(e.store.size, e.store.log, e.store.bits)
 	e.logJob = false
+}
+
+// shrink gives a blank device the size of the peer's smaller one. Nothing is under way on it.
+func (e *engine) shrink(size int64) {
+	if e.store == nil {
+		return
+	}
+	e.waitMeta()
+	if err := e.store.shrink(size); err != nil {
+		e.diskFailed(err)
+		return
+	}
+	foreign := e.conn.link != nil && e.conn.link.Features&wire.FeatureHoldfast == 0
+	e.path = writepath.New(size, e.store.log, e.store.bits)
+	e.path.SetForeign(foreign)
+	e.logJob = false
+	e.target.size.Store(size)
+	e.refit()
+}
+
+// refit makes the kernel's device anew if it has another size than the volume.
+func (e *engine) refit() {
+	if e.front == nil || e.frontSize == e.target.Size() {
+		return
+	}
+	e.reopenFrontend(func(r api.VolumeReply) {
+		if r.Code != 0 {
+			e.log.Warn("the kernel's device keeps its old size until it is closed and made again", "err", r.Error)
+		}
+	})
 }
 
 // sendEffect sends the peer what the machine has to say.

@@ -52,6 +52,7 @@ type engine struct {
 	reading int
 
 	front     kernel.Frontend
+	frontSize int64
 	target    *target
 	inUse     []string
 	inUseAt   clock.Boottime

@@ -19,7 +19,7 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 		done(api.VolumeReply{})
 		return
 	}
-	t := e.target
+	t, size := e.target, e.target.Size()
 	go func() {
 		f, err := e.cfg.Frontend(t)
 		if err == nil {
@@ -32,9 +32,10 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 				done(failed(codeFailed, "%d: Failure: %v", e.volume.Minor, err))
 				return
 			}
-			e.front = f
+			e.front, e.frontSize = f, size
 			e.statusDue = true
 			done(api.VolumeReply{})
+			e.refit()
 		})
 	}()
 }

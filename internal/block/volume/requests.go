@@ -2,6 +2,7 @@ package volume
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -14,7 +15,7 @@ import (
 // target is the device as the front end sees it.
 type target struct {
 	e    *engine
-	size int64
+	size atomic.Int64
 }
 
 // Submit takes a request; it blocks while MaxInFlight are under way.
@@ -24,7 +25,7 @@ func (t *target) Submit(r *kernel.Request) {
 }
 
 // Size is the capacity in bytes.
-func (t *target) Size() int64 { return t.size }
+func (t *target) Size() int64 { return t.size.Load() }
 
 // errSecondary is what a request gets on a volume that is not Primary; DRBD refuses to open such a device with it.
 var errSecondary = fmt.Errorf("the volume is not Primary here: %w", unix.EMEDIUMTYPE)

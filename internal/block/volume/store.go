@@ -110,6 +110,19 @@ func (s *store) pickSize(options resfile.Options) int64 {
 	return size
 }
 
+// shrink makes a device that never held data smaller: every block of it is out of sync.
+func (s *store) shrink(size int64) error {
+	s.size = size
+	s.sb.LastAgreedSize = uint64(size / disk.SectorSize)
+	s.bits = metadata.NewBitmap(size)
+	s.bits.Set(0, s.bits.Bits())
+	s.bits.MarkAllDirty()
+	if err := s.writeBitmap(nil); err != nil {
+		return err
+	}
+	return s.writeSuperblock()
+}
+
 func (s *store) readBitmap() error {
 	raw := backing.Buffer(s.bits.Pages() * metadata.BlockSize)
 	if err := s.meta.ReadAt(raw, s.layout.Bitmap); err != nil {

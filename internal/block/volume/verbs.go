@@ -103,11 +103,13 @@ func (e *engine) doAttach() api.VolumeReply {
 	e.ops, e.logJob = nil, false
 	e.machine.Attached(e.env(), peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}, resume)
 	if e.target == nil {
-		e.target = &target{e: e, size: s.size}
+		e.target = &target{e: e}
+		e.target.size.Store(s.size)
 		if e.cfg.OnTarget != nil {
 			e.cfg.OnTarget(e.target)
 		}
 	}
+	e.target.size.Store(s.size)
 	e.log.Info("attached", "disk", e.volume.Disk, "bytes", s.size, "uuids", s.sb.UUIDs.String())
 	return api.VolumeReply{}
 }
