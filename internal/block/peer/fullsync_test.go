@@ -62,6 +62,21 @@ func TestALogDecidesWhoResyncs(t *testing.T) {
 	}
 }
 
+// TestEndOfResyncBringsThePathUp: the peer may say nothing after the resync that made this disk UpToDate, and still has to get
+// the writes of a Primary here.
+func TestEndOfResyncBringsThePathUp(t *testing.T) {
+	p := newSim(t, first(equal()), second(equal()))
+	p.connect()
+	p.a.primary(false, 0)
+	p.a.cut("cable")
+	p.a.bits = 3
+	p.b.mode = "gone"
+	p.link(false)
+	if p.b.mode != "up" {
+		t.Errorf("the write path is %q after the resync", p.b.mode)
+	}
+}
+
 func TestSyncNameOvertakesTheConsent(t *testing.T) {
 	p := newSim(t, first(equal()), second(equal()))
 	p.connect()

@@ -278,6 +278,7 @@ func (m *Machine) TargetDone(e Env) {
 	m.do(EndResync, WriteBitmap, Store)
 	m.handler("after-resync-target")
 	m.sendState()
+	m.adjustPath() // if it becomes Primary next, the peer must have its writes
 	m.log("resync done; " + m.uuids.String())
 }
 

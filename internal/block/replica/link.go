@@ -34,9 +34,11 @@ type Link struct {
 	down    func(reason string, silent bool)
 	once    sync.Once
 	closed  chan struct{}
-	reason  string
-	silent  bool
-	running sync.WaitGroup
+	// dataEnded is closed when the data connection is.
+	dataEnded chan struct{}
+	reason    string
+	silent    bool
+	running   sync.WaitGroup
 
 	heard     atomic.Int64 // last packet on meta, monotonic nanoseconds since born
 	born      time.Time
@@ -62,7 +64,7 @@ type Packet struct {
 }
 
 func newLink(cfg Config, p *pairing) *Link {
-	l := &Link{cfg: cfg, closed: make(chan struct{}), born: time.Now(), credit: newCredit()}
+	l := &Link{cfg: cfg, closed: make(chan struct{}), dataEnded: make(chan struct{}), born: time.Now(), credit: newCredit()}
 	l.ResolveConflicts = !p.meta.dialed
 	l.PeerDevice, l.PeerInstance = parseHex(p.data.hello.Device), p.data.hello.Instance
 	l.data, l.meta = newChannel(p.data.conn, cfg.Bound), newChannel(p.meta.conn, cfg.Bound)
@@ -295,15 +297,16 @@ func (l *Link) write(c *channel) {
 	if c.tls {
 		out = newBufferSender(c.conn)
 	}
+	if c == l.data {
+		defer close(l.dataEnded)
+	}
 	defer c.conn.Close()
 	sum := l.sumOut()
 	var spent outbox
 	for {
 		q, ok := c.take(spent)
 		if !ok {
-			if !l.silent {
-				c.farewell()
-			}
+			l.farewell(c)
 			return
 		}
 		q.fillSums(sum)
@@ -316,6 +319,18 @@ func (l *Link) write(c *channel) {
 		clear(q.items)
 		spent = q
 	}
+}
+
+// farewell ends a connection in good order, the data connection first: the kernel module drops everything when the meta
+// connection ends.
+func (l *Link) farewell(c *channel) {
+	if l.silent {
+		return
+	}
+	if c == l.meta && !c.tls {
+		<-l.dataEnded
+	}
+	c.farewell()
 }
 
 // sumOut is a digest for one writer; nil for none.
