@@ -33,6 +33,8 @@ type Host struct {
 	Disk DiskState
 	// Discard: the operator gave this side up (connect --discard-my-data; UUID flag 1 on the wire).
 	Discard bool
+	// Attaching: the connection is there already, and it has just been given this disk.
+	Attaching bool
 	// Changes is the number of blocks it wrote since the two parted, as its bitmap counts.
 	Changes uint64
 }
@@ -103,9 +105,9 @@ func (o *Outcome) refusal(self, peer Host) string {
 		return "Split-Brain detected but unresolved, dropping connection!"
 	case o.Verdict.Source() && self.Disk <= Inconsistent:
 		return "I shall become SyncSource, but I am inconsistent!"
-	case o.Verdict.Target() && self.Primary && self.Disk >= Consistent:
+	case o.Verdict.Target() && self.Primary && self.Disk >= Consistent && !self.Attaching:
 		return "I shall become SyncTarget, but I am primary!"
-	case o.Verdict.Source() && peer.Primary && peer.Disk >= Consistent:
+	case o.Verdict.Source() && peer.Primary && peer.Disk >= Consistent && !peer.Attaching:
 		return "The peer would become SyncTarget, but it is primary!"
 	case o.Verdict.Target() && peer.Disk <= Inconsistent:
 		return "The peer would become SyncSource, but it is inconsistent!"

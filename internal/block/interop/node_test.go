@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/block/resfile"
 	"holdfast/internal/block/volume"
 	"holdfast/internal/clock"
+	"holdfast/internal/disk"
 	"holdfast/internal/paths"
 )
 
@@ -30,6 +31,7 @@ type node struct {
 	text   string // configuration
 	cancel context.CancelFunc
 	ended  chan error
+	disks  []disk.Device // opened by the process
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -99,7 +101,15 @@ func (n *node) start() {
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	n.changed, n.replies, n.status = make(chan struct{}), map[uint64]chan api.VolumeReply{}, nil
 	ended := n.ended
-	vc := volume.Config{Root: n.root, Resource: res, Node: "nodeB", Clock: clock.System{}, Log: log,
+	n.disks = nil
+	open := func(path string) (disk.Device, error) {
+		d, err := backing.Open(path)
+		if err == nil {
+			n.disks = append(n.disks, d)
+		}
+		return d, err
+	}
+	vc := volume.Config{OpenDisk: open, Root: n.root, Resource: res, Node: "nodeB", Clock: clock.System{}, Log: log,
 		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
 	go func() { ended <- volume.Run(ctx, vc) }()
 	n.t.Cleanup(n.kill)
@@ -167,6 +177,9 @@ func (n *node) kill() {
 	case <-n.ended:
 	case <-time.After(patience):
 		n.t.Error("the volume process does not end")
+	}
+	for _, d := range n.disks { // as the end of a real process does
+		d.Close()
 	}
 	n.cancel = nil
 }

@@ -106,3 +106,28 @@ func TestSkippedInitialSync(t *testing.T) {
 		t.Errorf("%d bits, generations %v", p.a.bits, p.a.sb.UUIDs)
 	}
 }
+
+// TestPrimaryWithoutADisk: it writes to the other disk alone, which is the source when it has a disk again.
+func TestPrimaryWithoutADisk(t *testing.T) {
+	p := newSim(t, first(equal()), second(equal()))
+	p.connect()
+	p.a.primary(false, 0)
+	state := func(disk generation.DiskState) {
+		p.b.m.PeerState(p.b.env(), wire.States{Role: wire.Primary, Peer: wire.Secondary, Conn: wire.Connected, Disk: disk, PeerDisk: generation.UpToDate})
+		p.b.run()
+	}
+	state(generation.Diskless)
+	p.b.expect("Connected Secondary/Primary UpToDate/Diskless")
+	if p.b.bits != 1000 || !generation.Same(p.b.sb.UUIDs.Bitmap, gen) || generation.Same(p.b.sb.UUIDs.Current, gen) {
+		t.Errorf("%d bits, generations %v", p.b.bits, p.b.sb.UUIDs)
+	}
+	state(generation.Diskless) // once is enough
+	if p.b.sb.UUIDs.History[0] == gen {
+		t.Error("another generation")
+	}
+	p.b.m.PeerUUIDs(p.b.env(), wire.UUIDSet{Set: generation.Set{Current: gen | 1}, Flags: wire.UUIDCrashedPrimary})
+	state(generation.Negotiating)
+	if p.b.m.Conn() != wire.WFBitMapS || p.b.m.Link().Wanted == false {
+		t.Errorf("the side with the data is %s", p.b.state())
+	}
+}

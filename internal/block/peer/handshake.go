@@ -28,6 +28,7 @@ func (m *Machine) PeerState(e Env, st wire.States) {
 		m.finishSource()
 	case m.conn == wire.Connected:
 		m.peer.disk = st.Disk
+		m.onlyDisk()
 		m.adjustPath()
 	case m.conn == wire.VerifyT && st.Conn == wire.Connected:
 		m.VerifyDone(e)
@@ -68,6 +69,7 @@ func (m *Machine) handshake(before remote, st wire.States) {
 		}
 		m.peer.disk = st.Disk
 		m.connected()
+		m.onlyDisk()
 		return
 	}
 	first := m.conn == wire.WFReportParams
@@ -76,7 +78,7 @@ func (m *Machine) handshake(before remote, st wire.States) {
 	peer := generation.Host{
 		Side:    generation.Side{Set: m.peer.uuids.Set, Primary: st.Role == wire.Primary, CrashedPrimary: m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0},
 		Disk:    st.Disk,
-		Discard: m.peer.uuids.Flags&wire.UUIDDiscardMyData != 0,
+		Discard: m.peer.uuids.Flags&wire.UUIDDiscardMyData != 0, Attaching: attaching,
 		Changes: m.peer.uuids.Bits,
 	}
 	out := generation.Handshake(self, peer, generation.Link{Protocol: m.link.Protocol,
@@ -175,6 +177,22 @@ func (m *Machine) becomeTarget(first bool) {
 		m.sendUUIDs()
 	}
 	m.sendState()
+}
+
+// onlyDisk: a peer that is Primary without a disk writes here alone from now on. A new generation makes this side the source
+// when the peer has a disk again, and the resync is a full one: what the peer's disk lacks is then known whatever happens.
+func (m *Machine) onlyDisk() {
+	if m.adopted() || m.peer.role != wire.Primary || m.peer.disk >= generation.Inconsistent || m.disk != generation.UpToDate ||
+		!m.uuids.NeedsNewCurrent() {
+		return
+	}
+	m.uuids = m.uuids.NewCurrent(m.env.Fresh, false)
+	m.full = true
+	m.do(Store, SetAllBits)
+	m.full = false
+	m.do(Store)
+	m.sendUUIDs()
+	m.log("the peer is Primary without a disk: this is the only one; new current UUID " + m.uuids.String())
 }
 
 // connected: nothing to resync.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"holdfast/internal/api"
-	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
 )
 
@@ -55,8 +54,8 @@ func (m *Machine) syncing() bool { return m.sourcing() || m.targeting() }
 func (m *Machine) sourcing() bool  { return m.conn == wire.SyncSource || m.conn == wire.PausedSyncS }
 func (m *Machine) targeting() bool { return m.conn == wire.SyncTarget || m.conn == wire.PausedSyncT }
 
-// Targeting tells whether this disk is being resynced, paused or not.
-func (m *Machine) Targeting() bool { return m.targeting() }
+// Syncing tells whether a resync is under way in either direction, paused or not.
+func (m *Machine) Syncing() bool { return m.syncing() }
 
 // SuspendIO: the operator freezes the application's requests (suspend-io), or lets them go on (resume-io).
 func (m *Machine) SuspendIO(e Env, id uint64, suspend bool) {
@@ -76,24 +75,3 @@ func (m *Machine) SuspendIO(e Env, id uint64, suspend bool) {
 
 // heldByUser is what Frozen says while the operator has suspended requests.
 const heldByUser = "suspended by the operator: drbdadm resume-io"
-
-// Outdate: the operator, or the peer by way of a fencing handler, says that this disk is no longer current.
-func (m *Machine) Outdate(e Env, id uint64) {
-	m.begin(e)
-	switch {
-	case m.pending.verb != "" || m.resume != nil:
-		m.answer(id, m.Refusal(wire.InTransientState))
-	case m.primary(), !m.attached:
-		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
-	case m.linkUp && m.conn >= wire.Connected:
-		m.answer(id, m.Refusal(wire.ConnectedOutdates))
-	case m.adopted():
-		m.answer(id, m.refusalFor(wire.NotSupported, "the cluster's log says which disks are up to date"))
-	case m.disk < generation.Outdated:
-		m.answer(id, m.Refusal(wire.LowerThanOutdated))
-	default:
-		m.disk = generation.Outdated
-		m.do(Store)
-		m.answer(id, api.VolumeReply{})
-	}
-}

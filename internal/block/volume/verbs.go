@@ -38,8 +38,6 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.PauseSync(e.env(), e.await(done), do.Verb == api.VolumePauseSync)
 	case api.VolumeSuspendIO, api.VolumeResumeIO:
 		e.machine.SuspendIO(e.env(), e.await(done), do.Verb == api.VolumeSuspendIO)
-	case api.VolumeOutdate:
-		e.machine.Outdate(e.env(), e.await(done))
 	case api.VolumeVerify:
 		e.machine.Verify(e.env(), e.await(done))
 	case api.VolumeAdjust:

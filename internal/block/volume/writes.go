@@ -141,7 +141,7 @@ func (e *engine) acknowledge(j *job, isResync bool) {
 		cmd, id, seq = wire.RSWriteAck, wire.IDSyncer, e.conn.ackSeq
 	case j.packet.info.Flags&wire.DPSendWriteAck == 0:
 		return // protocols A and B: the barrier's answer tells
-	case e.machine.Targeting() && j.packet.info.Flags&wire.DPMaySetInSync != 0:
+	case e.machine.Syncing() && j.packet.info.Flags&wire.DPMaySetInSync != 0:
 		cmd = wire.RSWriteAck
 		e.store.bits.ClearBytes(j.off, j.length, e.store.size)
 	}
