@@ -10,9 +10,12 @@ import (
 	"holdfast/internal/block/kernel"
 )
 
+// long tells whether the long versions are asked for.
+func long() bool { return os.Getenv(wantedEnv) == "full" }
+
 // writing is how long an application writes: a minute in the long version.
 func writing() time.Duration {
-	if os.Getenv(wantedEnv) == "full" {
+	if long() {
 		return 60 * time.Second
 	}
 	return 4 * time.Second
