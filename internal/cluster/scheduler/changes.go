@@ -138,7 +138,7 @@ func (c *cluster) findParamChanges(r *resource, n *node, op *record) bool {
 func (c *cluster) restartDigest(r *resource, n *node, op *record) string {
 	p := map[string]string{}
 	listed := " " + op.xml.Get("op-force-restart") + " "
-	for k, v := range c.parameters(r, n) {
+	for k, v := range c.opParameters(r, n, op) {
 		if strings.Contains(listed, " "+k+" ") {
 			p[k] = v
 		}

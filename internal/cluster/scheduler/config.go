@@ -29,6 +29,8 @@ func (c *cluster) readConfig() {
 		haveWatchdog:      boolOr(p["have-watchdog"], false),
 		batchLimit:        intOr(p["batch-limit"], 0),
 		strategy:          p["placement-strategy"],
+		priorityDelay:     span(p["priority-fencing-delay"], 0),
+		clusterName:       p["cluster-name"],
 	}
 	switch c.conf.stonithAction {
 	case "":

@@ -64,6 +64,9 @@ func (c *cluster) fence(n *node) *action {
 	a := c.fenceAction(n, c.conf.stonithAction)
 	a.reason = n.reason
 	a.optional, a.demanded = false, true
+	if d := c.priorityDelay(n); d > 0 {
+		a.meta["priority-fencing-delay"] = itoa(int(d.Seconds()))
+	}
 	return a
 }
 
@@ -77,6 +80,9 @@ func (c *cluster) fenceAction(n *node, kind string) *action {
 	}
 	a := c.nodeAction(n, "stonith", key)
 	a.meta["stonith_action"] = kind
+	if kind == "on" {
+		a.downed, a.optional = nil, true
+	}
 	c.fences = append(c.fences, a)
 	return a
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"strconv"
 	"time"
 
 	"holdfast/internal/cluster/cib"
@@ -26,7 +27,9 @@ type node struct {
 	room     amounts      // what it has left to offer
 	// loadStopped is the point at which what leaves the node has left; nil until asked for
 	loadStopped *action
-	base        int // the score every resource has on it to begin with
+	dc          bool
+	clusterName string // cluster-name, which rules may ask for
+	base        int    // the score every resource has on it to begin with
 	// Pacemaker Remote
 	remote        bool      // reached by a connection, not a member
 	connection    *resource // that connection, nil when there is none any more
@@ -52,6 +55,15 @@ func (n *node) attr(name string) (string, bool) {
 		return n.id, true
 	case "#kind":
 		return n.kind(), true
+	case "#is_dc":
+		return strconv.FormatBool(n.dc), true
+	case "#site-name":
+		if site, ok := n.attrs["site-name"]; ok {
+			return site, true
+		}
+		return n.clusterName, n.clusterName != ""
+	case "#cluster-name":
+		return n.clusterName, n.clusterName != ""
 	}
 	v, ok := n.attrs[name]
 	return v, ok
@@ -417,6 +429,9 @@ type config struct {
 	batchLimit        int
 	policy            quorumPolicy
 	strategy          string
+	priorityDelay     time.Duration // priority-fencing-delay
+	unfencing         bool          // some fencing device demands that nodes be unfenced
+	clusterName       string
 }
 
 // cluster is one decision in the making.

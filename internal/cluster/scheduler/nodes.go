@@ -32,6 +32,7 @@ func (c *cluster) readNodes() {
 	slices.SortStableFunc(c.nodes, func(a, b *node) int { return naturalCompare(a.name, b.name) })
 	for i, n := range c.nodes {
 		n.index = i
+		n.dc, n.clusterName = c.isDC(n), c.conf.clusterName
 	}
 }
 

@@ -48,6 +48,7 @@ func (c *cluster) probe(r *resource, n *node) {
 	case r.role == RolePromoted:
 		p.targetRC = rcPromoted
 	}
+	c.afterUnfencing(r, p, orderPlain)
 	if top.kind != clone {
 		top = r
 	}

@@ -9,6 +9,9 @@ func (a *action) takesDown() []string {
 	if a.rsc != nil && a.rsc.connects != nil && a.is("stop") && !a.pseudo && !a.rsc.migrates() {
 		return []string{a.rsc.connects.id}
 	}
+	if a.task == "stonith" {
+		return a.fencedNodes()
+	}
 	return a.downed
 }
 

@@ -25,7 +25,10 @@ func (c *cluster) readResources() {
 	}
 	c.addGuestConnections()
 	for _, r := range c.resources {
-		r.leaves(func(p *resource) { c.conf.haveDevice = c.conf.haveDevice || p.class == "stonith" })
+		r.leaves(func(p *resource) {
+			c.conf.haveDevice = c.conf.haveDevice || p.class == "stonith"
+			c.conf.unfencing = c.conf.unfencing || p.class == "stonith" && p.meta["provides"] == "unfencing"
+		})
 	}
 	c.conf.haveDevice = c.conf.haveDevice || c.conf.haveWatchdog
 	slices.SortStableFunc(c.resources, func(a, b *resource) int { return cmp.Compare(b.priority, a.priority) })
@@ -207,13 +210,13 @@ func (c *cluster) requirementOf(r *resource) requirement {
 	case "quorum":
 		return needQuorum
 	case "fencing", "unfencing":
-		if c.conf.stonith && r.class != "stonith" {
+		if c.conf.stonith && r.class != "stonith" && !isConnection(r.class, r.provider, r.typ) {
 			return needFencing
 		}
 		return needQuorum
 	}
 	switch {
-	case r.class == "stonith":
+	case r.class == "stonith", isConnection(r.class, r.provider, r.typ):
 		return needQuorum
 	case c.conf.stonith:
 		return needFencing
