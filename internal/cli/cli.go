@@ -36,7 +36,7 @@ type environment struct {
 // byName maps the names of installed links to their first argument here.
 func byName(name string) (string, bool) {
 	words := map[string]string{
-		"pcs": "pcs", "drbdadm": "drbd", "drbd-overview": "drbd-overview", "crm_mon": "crm_mon", "crm_simulate": "simulate",
+		"pcs": "pcs", "drbdadm": "drbd", "drbd-overview": "drbd-overview", "crm_mon": "crm_mon", "crm_simulate": "simulate", "crm_verify": "verify",
 	}
 	w, ok := words[name]
 	return w, ok

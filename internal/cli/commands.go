@@ -33,6 +33,7 @@ func commands() map[string]command {
 		"drbdmeta":      {run: runMeta},
 		"balancer":      {run: runBalancer, about: "rules of the load balancer: rule create, rule show, status"},
 		"simulate":      {run: runSimulate, about: "what the cluster would do: crm_simulate's options"},
+		"verify":        {run: runVerify, about: "is anything wrong with a CIB: crm_verify's options"},
 		"daemon":        {run: runDaemon, about: "the daemon of this host (started by systemd)"},
 		"volume":        {run: runVolume, about: "the process of one replicated volume (started by the daemon)"},
 		"guard":         {run: runGuard, about: "the process that holds descriptors and enforces the lease (started by the daemon)"},
@@ -83,13 +84,17 @@ func runBalancer(args []string, e environment) int {
 	return clibalancer.Run(args, clibalancer.Env{Root: e.root, Stdout: e.stdout, Stderr: e.stderr})
 }
 
-func runSimulate(args []string, e environment) int {
+func runSimulate(args []string, e environment) int { return simulate.Run(args, simulateEnv(e)) }
+
+func runVerify(args []string, e environment) int { return simulate.Verify(args, simulateEnv(e)) }
+
+func simulateEnv(e environment) simulate.Env {
 	live := func() ([]byte, error) {
 		var got api.CIB
 		err := api.NewClient(e.root.DaemonSocket()).Call(context.Background(), "cib.get", api.CIBGetRequest{}, &got)
 		return []byte(got.XML), err
 	}
-	return simulate.Run(args, simulate.Env{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Live: live, Now: time.Now})
+	return simulate.Env{Stdin: e.stdin, Stdout: e.stdout, Stderr: e.stderr, Live: live, Now: time.Now}
 }
 
 func runGuard(_ []string, e environment) int {

@@ -95,6 +95,10 @@ func (l *lead) start(w *walk, a *transition.Action) {
 		l.clearFailures(w, a)
 	case a.Task == transition.TaskShutdown:
 		l.fly(w, a, cluster.NoTimeoutAction, func(ctx context.Context) error { return l.c.cfg.Nodes.Leave(ctx, a.Node) })
+	case a.Attrs["CRM_meta_stonith_action"] == "on":
+		// Nobody here can let a node back in; what needs that stays down rather than run without it.
+		l.c.cfg.Logs.Error("unfencing is not supported: unfence the node by hand, then set its attribute #node-unfenced", "node", a.Node)
+		w.walker.Done(a.ID, false)
 	case a.Kind == transition.Fence || a.Task == transition.TaskStonith:
 		l.fly(w, a, cluster.NoTimeoutAction, func(ctx context.Context) error { return l.c.cfg.Nodes.Fence(ctx, a.Node) })
 	default:

@@ -193,6 +193,7 @@ func (c *cluster) settle(r *resource, n *node, force bool) bool {
 	r.assignedScore, _ = r.weights.get(n)
 	n.assigned++
 	occupy(n, r, 1)
+	c.noteTaken(r, n)
 	return true
 }
 

@@ -461,6 +461,7 @@ type cluster struct {
 	failures    []FailedOp
 	recheck     time.Time
 	scores      []Score
+	usage       []Utilization
 	warnings    []string
 	fences      []*action
 	nextOrder   int

@@ -42,6 +42,7 @@ func (c *cluster) step(r *resource, from, to Role, n *node, optional bool) {
 		c.planStop(r, optional)
 	case from <= RoleStopped && to > RoleStopped:
 		a := c.start(r, n, optional)
+		c.afterUnfencing(r, a, impliesThen)
 		if a.runnable && !optional {
 			a.printAlways = true
 		}

@@ -21,7 +21,9 @@ func Schedule(in Input) Output {
 	c.applyExclusive()
 	c.insideContainers()
 	c.findChanges()
+	c.noteRoom("Original")
 	c.assignAll()
+	c.noteRoom("Remaining")
 	c.planProbes()
 	c.planAll()
 	c.internalOrderings()
@@ -32,7 +34,7 @@ func Schedule(in Input) Output {
 	c.planNotifications()
 	summary := c.summarize()
 	graph := c.buildGraph()
-	return Output{Graph: graph, Scores: c.scores, Summary: summary, Reasons: c.explain(), Status: status, Recheck: c.recheck,
+	return Output{Graph: graph, Scores: c.scores, Utilization: c.usage, Summary: summary, Reasons: c.explain(), Status: status, Recheck: c.recheck,
 		Warnings: c.warnings}
 }
 

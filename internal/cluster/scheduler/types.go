@@ -43,6 +43,8 @@ type Output struct {
 	Graph *transition.Graph
 	// Scores are the scores that decided, in the order in which they did.
 	Scores []Score
+	// Utilization is what nodes offer and resources take, in the order in which it was decided on.
+	Utilization []Utilization
 	// Summary has one entry per resource that changes, and per node fenced or shut down.
 	Summary []Change
 	// Reasons say why instances that should run or be promoted are not going to be.

@@ -29,13 +29,23 @@ type Result struct {
 }
 
 // Run schedules, carries the transition out in a copy of the CIB, and schedules again.
-func Run(in scheduler.Input) Result {
+func Run(in scheduler.Input) Result { return RunFailing(in, nil) }
+
+// RunFailing is Run with operations that fail instead of succeeding. The transition ends at the first that does.
+func RunFailing(in scheduler.Input, failing []OpSpec) Result {
 	r := Result{Decision: scheduler.Schedule(in)}
 	r.After = in.CIB.Clone()
 	e := &executor{doc: r.After, now: in.Now, calls: map[string]int{}}
 	w := transition.NewWalker(r.Decision.Graph, r.Decision.Graph.BatchLimit)
-	for !w.Complete() {
+	aborted := false
+	for !w.Complete() && !aborted {
 		for _, a := range w.Ready() {
+			if f := e.failure(a, failing); f != nil {
+				r.Executed = append(r.Executed, e.fail(a, *f)...)
+				w.Done(a.ID, false)
+				aborted = true
+				continue
+			}
 			r.Executed = append(r.Executed, e.run(a))
 			w.Done(a.ID, true)
 		}
@@ -139,18 +149,84 @@ func (e *executor) historyName(a *transition.Action) string {
 	return a.Resource
 }
 
+// failure finds the failure to be pretended for an action, or nil.
+func (e *executor) failure(a *transition.Action, failing []OpSpec) *OpSpec {
+	if a.Kind == transition.Pseudo || a.Kind == transition.Fence {
+		return nil
+	}
+	for i := range failing {
+		f := &failing[i]
+		if (f.Resource == a.Resource || f.Resource == a.Instance) && f.Task == a.Task && f.Interval == a.Interval && f.Node == a.Node {
+			return f
+		}
+	}
+	return nil
+}
+
+// fail records a failed operation.
+func (e *executor) fail(a *transition.Action, f OpSpec) []string {
+	name := e.historyName(a)
+	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: name, Class: a.Class, Provider: a.Provider,
+		Type: a.Type, Task: a.Task, Interval: a.Interval, RC: f.RC, TargetRC: a.TargetRC, CallID: e.nextCall(a.Node),
+		ActionID: a.ID, TransitionID: -1, Origin: origin, ExitReason: "User-injected result",
+		Digest: cib.OpDigest(cib.DigestParams(a.Attrs, a.Interval > 0)), LastChange: e.now})
+	out := []string{e.resourceAction(a), pretended + fmt.Sprintf("%d failed with rc=%d", a.ID, f.RC)}
+	return append(out, countFailure(e.doc, a.Node, f, e.now)...)
+}
+
+// pretended begins the line about a failure; it stands in the output without a bullet.
+const pretended = "Pretending action "
+
 func (e *executor) fence(a *transition.Action) {
+	if a.Attrs["CRM_meta_stonith_action"] == "on" {
+		return
+	}
 	e.doc.ForgetNode(a.Node)
 	e.doc.SetNodeState(cib.OfflineState(a.NodeID, a.Node))
 }
 
 // Text prints the result as crm_simulate --simulate does, with the scores if asked for.
-func (r Result) Text(scores bool) string {
+func (r Result) Text(scores bool) string { return r.SummaryText(scores) + TailText(r) }
+
+// SummaryText prints the present state and what would change, as crm_simulate --run does.
+func (r Result) SummaryText(scores bool) string {
+	asked := ""
+	if scores {
+		asked = ScoresText(r.Decision.Scores)
+	}
+	return HeadText(r.Decision.Status, nil, r, asked)
+}
+
+// HeadText prints the state before, the events that were pretended, the scores asked for, and what would change.
+func HeadText(before *scheduler.State, events []string, r Result, asked string) string {
 	var b strings.Builder
-	b.WriteString(r.SummaryText(scores))
+	b.WriteString("Current cluster status:\n")
+	writeStatus(&b, before)
+	if len(events) > 0 {
+		b.WriteString("\nPerforming Requested Modifications:\n")
+		for _, l := range events {
+			b.WriteString("  * " + l + "\n")
+		}
+	}
+	if asked != "" {
+		b.WriteString("\nAssignment Scores:\n" + asked)
+	}
+	b.WriteString("\nTransition Summary:\n")
+	for _, c := range r.Decision.Summary {
+		b.WriteString("  * " + c.Text + "\n")
+	}
+	return b.String()
+}
+
+// TailText prints what was carried out and the state after it.
+func TailText(r Result) string {
+	var b strings.Builder
 	b.WriteString("\nExecuting Cluster Transition:\n")
 	for _, x := range r.Executed {
-		b.WriteString("  * " + x + "\n")
+		if !strings.HasPrefix(x, pretended) {
+			x = "  * " + x
+		}
+		b.WriteString(x + "\n")
 	}
 	b.WriteString("\nRevised Cluster Status:\n")
 	revised := *r.Final.Status
@@ -159,17 +235,12 @@ func (r Result) Text(scores bool) string {
 	return b.String()
 }
 
-// SummaryText prints the present state and what would change, as crm_simulate --run does.
-func (r Result) SummaryText(scores bool) string {
+// UtilizationText prints what nodes offer before and after, and what resources take, as crm_simulate --show-utilization
+// does.
+func UtilizationText(o scheduler.Output) string {
 	var b strings.Builder
-	b.WriteString("Current cluster status:\n")
-	writeStatus(&b, r.Decision.Status)
-	if scores {
-		b.WriteString("\nAssignment Scores:\n" + ScoresText(r.Decision.Scores))
-	}
-	b.WriteString("\nTransition Summary:\n")
-	for _, c := range r.Decision.Summary {
-		b.WriteString("  * " + c.Text + "\n")
+	for _, u := range o.Utilization {
+		b.WriteString(u.Text() + "\n")
 	}
 	return b.String()
 }
