@@ -49,6 +49,8 @@ const (
 	// VolumeAdjust reads the configuration again and applies what differs; VolumeShow gives what runs, in Config.
 	VolumeAdjust VolumeVerb = "adjust"
 	VolumeShow   VolumeVerb = "show"
+	// VolumeRate bounds the resync under way, and later ones, until the volume is adjusted or its process ends.
+	VolumeRate VolumeVerb = "rate"
 )
 
 // VolumeDo asks a volume process to do something.
@@ -60,6 +62,8 @@ type VolumeDo struct {
 	DiscardMyData bool `json:"discard_my_data,omitempty"`
 	// Epoch is the epoch a bound volume is promoted in; the promotion is refused if the last View differs.
 	Epoch uint64 `json:"epoch,omitempty"`
+	// RateKiB is the most a resync to this node moves per second, for VolumeRate; 0: no bound but the configuration's.
+	RateKiB uint64 `json:"rate_kib,omitempty"`
 }
 
 // VolumeReply answers a VolumeDo. Code is drbdadm's exit code (0, 10, 11, 17 ...), Error the text for people.

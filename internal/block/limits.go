@@ -100,6 +100,8 @@ const (
 	ResyncBusyWindow = 1 << 20
 	// ResyncBusyFor is how long after its last request the application counts as active.
 	ResyncBusyFor = 200 * time.Millisecond
+	// ResyncBurst is how much of its rate a resync with a ceiling may ask for at once after a pause.
+	ResyncBurst = 100 * time.Millisecond
 	// ResyncMinRate is what a resync gets whatever the application does, in bytes per second.
 	ResyncMinRate = 4 << 20
 	// VerifyRequest is the largest piece of an online verify, in bytes, and VerifyWindow how many are under way.

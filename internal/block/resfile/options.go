@@ -119,6 +119,9 @@ func parseNumber(text string, u unit) (int64, error) {
 // ParseSize reads a number of bytes as drbdadm's options have it: digits and s (sectors), K, M, G or T in either case.
 func ParseSize(text string) (int64, error) { return parseNumber(text, '1') }
 
+// ParseRate reads a rate as the disk options have it, in KiB per second: without a suffix digits count KiB.
+func ParseRate(text string) (int64, error) { return parseNumber(text, 'k') }
+
 // kind is the type of an option's value.
 type kind int
 

@@ -18,6 +18,7 @@ type Target struct {
 	inFlight int64
 	lastPeer time.Duration // when the application's last request came
 	failed   bool
+	limit    ceiling
 
 	idle   int64         // the window while the application is quiet
 	moved  int64         // bytes written since
@@ -57,7 +58,7 @@ func (t *Target) measure(now time.Duration, bytes int64) {
 // Next gives the next range to ask for, in bytes; false if nothing is to be asked now. The range counts as in flight until
 // Done.
 func (t *Target) Next(now time.Duration) (offset, length int64, ok bool) {
-	if t.inFlight >= t.window(now) {
+	if t.inFlight >= t.window(now) || !t.limit.open(now) {
 		return 0, 0, false
 	}
 	first, ok := t.bits.NextSet(t.cursor)
@@ -80,6 +81,7 @@ func (t *Target) Next(now time.Duration) (offset, length int64, ok bool) {
 	offset = int64(first) * metadata.BytesPerBit
 	length = min(int64(end)*metadata.BytesPerBit, t.size) - offset
 	t.inFlight += length
+	t.limit.take(length)
 	return offset, length, true
 }
 

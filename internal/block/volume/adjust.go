@@ -59,6 +59,8 @@ func (e *engine) use(wanted *resfile.Resource) {
 		return // cannot be: differences has asked
 	}
 	e.cfg.Resource, e.self, e.other, e.volume = wanted, self, other, self.Volumes[0]
+	e.rate = 0
+	e.setRate()
 	e.log.Info("the configuration was adjusted")
 	e.statusDue = true
 }

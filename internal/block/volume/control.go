@@ -274,6 +274,9 @@ func (e *engine) status() *api.VolumeStatus {
 			left = e.verifyLeft()
 		}
 		st.Resync = e.sync.progress.Status(e.env().Now, left)
+		if e.sync.target != nil {
+			st.Resync.WantKiB = uint64(e.sync.target.Rate() >> 10)
+		}
 	}
 	return st
 }

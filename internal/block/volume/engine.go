@@ -72,6 +72,7 @@ type engine struct {
 	conn  connection
 	sync  syncState
 	check verifyState
+	rate  int64 // an operator's ceiling of a resync, bytes per second; 0 if none was set
 	stats counters
 
 	wantSent   api.VolumeWant

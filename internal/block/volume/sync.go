@@ -45,6 +45,7 @@ func (e *engine) startSource() {
 
 func (e *engine) startTarget() {
 	e.sync.target = resync.NewTarget(e.store.bits, e.store.size)
+	e.sync.target.SetRate(e.env().Now, e.resyncCeiling())
 	e.sync.progress = resync.NewProgress(e.env().Now, e.store.bits.Count())
 	e.sync.finish = notFinished
 	e.sync.csums = e.csumsToUse()

@@ -42,6 +42,10 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.Verify(e.env(), e.await(done))
 	case api.VolumeAdjust:
 		e.doAdjust(done)
+	case api.VolumeRate:
+		e.rate = int64(do.RateKiB) << 10
+		e.setRate()
+		done(api.VolumeReply{})
 	case api.VolumeShow:
 		done(api.VolumeReply{Config: e.cfg.Resource.DumpExpanded(e.cfg.Node)})
 	case api.VolumeOutdate:

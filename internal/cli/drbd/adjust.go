@@ -126,3 +126,25 @@ func (c *call) printCommands(commands [][]string) {
 		fmt.Fprintln(c.Stdout)
 	}
 }
+
+// diskOptions sets, on running volumes, what can be set there: the most a resync to this host may move.
+func (c *call) diskOptions() error {
+	text, known := "", false
+	for _, name := range [...]string{"--rate", "--c-max-rate", "--resync-rate"} {
+		if v, ok := c.values[name]; ok {
+			text, known = v, true
+			break
+		}
+	}
+	if !known || len(c.values) != 1 {
+		return fail(exitUsage, "disk-options: one of --rate, --c-max-rate and --resync-rate is expected; other options go into the "+
+			"configuration, and drbdadm adjust applies them")
+	}
+	kib, err := resfile.ParseRate(text)
+	if err != nil || kib < 0 {
+		return fail(exitUsage, "disk-options: '%s' is not a rate, such as 10M (per second)", text)
+	}
+	return c.each(func(t target) error {
+		return c.request(t, api.VolumeDo{Verb: api.VolumeRate, RateKiB: uint64(kib)})
+	})
+}

@@ -38,7 +38,11 @@ func (c *call) bringUp(t target) error {
 }
 
 func (c *call) do(t target, v api.VolumeVerb) error {
-	request := api.VolumeDoRequest{Resource: t.Name, Do: api.VolumeDo{Verb: v, Force: c.force, DiscardMyData: c.discard}}
+	return c.request(t, api.VolumeDo{Verb: v, Force: c.force, DiscardMyData: c.discard})
+}
+
+func (c *call) request(t target, do api.VolumeDo) error {
+	v, request := do.Verb, api.VolumeDoRequest{Resource: t.Name, Do: do}
 	var reply api.VolumeReply
 	if err := c.ask("volume.do", request, &reply); err != nil {
 		return err

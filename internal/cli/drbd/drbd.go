@@ -154,7 +154,7 @@ func passedOn(name string) (value, ok bool) {
 	switch name {
 	case "--clear-bitmap", "--assume-clean", "--assume-peer-has-space", "--tentative":
 		return false, true
-	case "--al-stripes", "--al-stripe-size-kB", "--peer-max-bio-size", "--size", "--start", "--stop":
+	case "--al-stripes", "--al-stripe-size-kB", "--peer-max-bio-size", "--size", "--rate", "--start", "--stop":
 		return true, true
 	}
 	for _, section := range [...]string{"net", "disk", "options"} {

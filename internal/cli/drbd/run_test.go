@@ -386,6 +386,9 @@ func TestVerbs(t *testing.T) {
 		"disconnect mysqlr0":                       {Verb: api.VolumeDisconnect},
 		"invalidate mysqlr0":                       {Verb: api.VolumeInvalidate},
 		"outdate mysqlr0":                          {Verb: api.VolumeOutdate},
+		"disk-options --rate=10M mysqlr0":          {Verb: api.VolumeRate, RateKiB: 10240},
+		"disk-options --c-max-rate=500 mysqlr0":    {Verb: api.VolumeRate, RateKiB: 500},
+		"verify mysqlr0":                           {Verb: api.VolumeVerify},
 		"attach mysqlr0":                           {Verb: api.VolumeAttach},
 		"detach mysqlr0":                           {Verb: api.VolumeDetach},
 	} {

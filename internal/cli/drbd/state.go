@@ -138,6 +138,9 @@ func statusText(v api.VolumeStatus) string {
 	fmt.Fprintf(&b, " role:%s\n    replication:%s peer-disk:%s", v.PeerRole, replication, v.PeerDisk)
 	if v.Resync != nil && moving(v.Conn) {
 		fmt.Fprintf(&b, " done:%.2f", v.Resync.Percent)
+		if r := v.Resync; r.SpeedKiB > 0 {
+			fmt.Fprintf(&b, " speed:%.1fMB/s left:%v", float64(r.SpeedKiB)*1024/1e6, time.Duration(r.ETASeconds)*time.Second)
+		}
 	}
 	return b.String() + "\n\n"
 }
