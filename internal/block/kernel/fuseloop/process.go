@@ -16,7 +16,7 @@ const maxProcessors = 4
 // thread as one that frees memory by writing (PR_SET_IO_FLUSHER), so that the kernel, short of memory, does not make it
 // wait for its own device; what is refused is logged. It leaves the process half of the host's processors: its goroutines
 // wait for the kernel in one poller and do little each, so that one thread that goes from one to the next does more than
-// several that wake one another.
+// several that wake one another. GOMAXPROCS in the environment says otherwise.
 func PrepareProcess(log *slog.Logger) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(min(max(runtime.NumCPU()/2, 1), maxProcessors))
