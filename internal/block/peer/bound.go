@@ -91,6 +91,11 @@ func (m *Machine) boundVerdict(out *generation.Outcome, st wire.States) bool {
 	switch {
 	case self && peer:
 		return m.bothInU(out, st)
+	case self && m.primary() && m.peerInU():
+		// It came back, before it was missed, with another disk than the one the log means.
+		m.remove("its disk is not the one in it")
+		m.emit(Effect{Do: CloseLink, Text: "the peer must leave U before it can be resynced"})
+		return false
 	case self:
 		return m.oneInU(out, generation.SourceBitmap, dirty)
 	case peer:
