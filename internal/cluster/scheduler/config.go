@@ -31,6 +31,12 @@ func (c *cluster) readConfig() {
 		strategy:          p["placement-strategy"],
 		priorityDelay:     span(p["priority-fencing-delay"], 0),
 		clusterName:       p["cluster-name"],
+		health:            healthScores(p),
+		shutdownLock:      boolOr(p["shutdown-lock"], false),
+		lockLimit:         span(p["shutdown-lock-limit"], 0),
+	}
+	if p["node-health-strategy"] == "progressive" {
+		c.conf.healthBase = scoreOr(p["node-health-base"], 0)
 	}
 	switch c.conf.stonithAction {
 	case "":

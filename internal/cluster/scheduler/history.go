@@ -54,11 +54,15 @@ func (c *cluster) readResourceHistory(n *node, e *cib.Element) {
 			ops = append(ops, rec)
 		}
 	}
-	if len(ops) == 0 {
+	if len(ops) == 0 && !c.conf.shutdownLock {
 		return
 	}
 	r := c.historyResource(n, e)
 	if r == nil {
+		return
+	}
+	c.readLock(r, n, e)
+	if len(ops) == 0 {
 		return
 	}
 	sortRecords(ops)

@@ -51,12 +51,12 @@ func (n *node) attr(name string) (string, bool) {
 	switch name {
 	case "", "#uname":
 		return n.name, true
+	case "#is_dc":
+		return strconv.FormatBool(n.dc), true
 	case "#id":
 		return n.id, true
 	case "#kind":
 		return n.kind(), true
-	case "#is_dc":
-		return strconv.FormatBool(n.dc), true
 	case "#site-name":
 		if site, ok := n.attrs["site-name"]; ok {
 			return site, true
@@ -217,6 +217,8 @@ type resource struct {
 	failureIgnored bool
 	blocked        bool
 	startPending   bool
+	lockNode       *node // it is kept for this node, which was shut down with it
+	lockedAt       time.Time
 	allowMigrate   bool    // it may be migrated live
 	migratingFrom  *node   // a live migration has begun here
 	migratingTo    *node   // and is to end here
@@ -425,7 +427,11 @@ type config struct {
 	startFatal        bool
 	concurrentFencing bool
 	haveWatchdog      bool
-	haveDevice        bool // a fencing resource is configured
+	health            map[string]int // what colours of health are worth; nil without a strategy
+	healthBase        int
+	shutdownLock      bool
+	lockLimit         time.Duration // 0 for none
+	haveDevice        bool          // a fencing resource is configured
 	batchLimit        int
 	policy            quorumPolicy
 	strategy          string

@@ -213,7 +213,8 @@ func (c *cluster) nodeStates() []NodeState {
 	out := make([]NodeState, 0, len(c.nodes))
 	for _, n := range c.nodes {
 		out = append(out, NodeState{ID: n.id, Name: n.name, Online: n.online, Standby: n.standby, StandbyOnFail: n.onFail,
-			Maintenance: n.maint, Pending: n.pending, Unclean: n.unclean, ShuttingDown: n.shutdown, Remote: n.isRemote(), Guest: n.isGuest(), Active: len(n.running), Attributes: n.attrs})
+			Maintenance: n.maint, Pending: n.pending, Unclean: n.unclean, ShuttingDown: n.shutdown, Remote: n.isRemote(), Guest: n.isGuest(), Active: len(n.running),
+			Health: c.healthColour(n), Attributes: n.attrs})
 	}
 	return out
 }

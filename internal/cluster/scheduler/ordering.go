@@ -170,14 +170,35 @@ func upgraded(kind string, r *resource, flag order) order {
 
 // orderMinimum demands only that so many instances be up first.
 func (c *cluster) orderMinimum(id string, f *resource, firstTask string, t *resource, thenTask, kind string, min int) {
-	gate := &action{id: len(c.actions) + 1, task: "one-or-more:" + id, slot: "one-or-more:" + id, pseudo: true, optional: false, runnable: false, needsAny: min}
-	c.actions = append(c.actions, gate)
-	done := map[string]string{"start": "start", "promote": "promote"}[firstTask]
+	gate := c.gate("clone-one-or-more:"+id, min)
 	for _, k := range f.children {
-		c.addOrdering(&ordering{id: id, firstRsc: k, firstTask: done, thenAction: gate, flags: oneOrMore | impliesThenPrinted})
+		c.addOrdering(&ordering{id: id, firstRsc: k, firstTask: firstTask, thenAction: gate, flags: oneOrMore | impliesThenPrinted})
 	}
 	c.addOrdering(&ordering{id: id, firstAction: gate, thenRsc: t, thenTask: thenTask,
 		flags: kindFlags(kind, firstTask, true)&^impliesThen | runnableLeft})
+}
+
+// gate is a point in the order that is reached when so many of what is before it can be done.
+func (c *cluster) gate(name string, min int) *action {
+	for _, a := range c.actions {
+		if a.rsc == nil && a.slot == name {
+			return a
+		}
+	}
+	a := &action{id: len(c.actions) + 1, task: name, slot: name, pseudo: true, optional: true, runnable: true, needsAny: min}
+	c.actions = append(c.actions, a)
+	return a
+}
+
+// orderAfterAny orders a set's members after any one of another's (require-all=false).
+func (c *cluster) orderAfterAny(id string, first []*resource, firstTask string, then []*resource, thenTask, kind string, symmetrical bool) {
+	gate := c.gate("one-or-more:"+id, 1)
+	for _, f := range first {
+		c.addOrdering(&ordering{id: id, firstRsc: f, firstTask: firstTask, thenAction: gate, flags: oneOrMore | impliesThenPrinted})
+	}
+	for _, t := range then {
+		c.addOrdering(&ordering{id: id, firstAction: gate, thenRsc: t, thenTask: thenTask, flags: kindFlags(kind, firstTask, symmetrical) | runnableLeft})
+	}
 }
 
 // kindFlags is what an ordering's kind means.
@@ -246,6 +267,14 @@ func (c *cluster) serializeSet(e *cib.Element, members []*resource, task, kind s
 
 func (c *cluster) orderSets(e, first, then *cib.Element, kind string, symmetrical bool) {
 	a, b := c.setMembers(first), c.setMembers(then)
+	taskA, taskB := defaultTo(first.Get("action"), "start"), defaultTo(then.Get("action"), "start")
+	if !boolOr(first.Get("require-all"), true) {
+		c.orderAfterAny(first.ID(), a, taskA, b, taskB, kind, symmetrical)
+		if symmetrical {
+			c.orderInverse(e, a, taskA, b, taskB, kind)
+		}
+		return
+	}
 	// Only sets that say they are sequential count as that here.
 	if boolOr(first.Get("sequential"), false) && len(a) > 0 {
 		a = a[len(a)-1:]
@@ -253,10 +282,18 @@ func (c *cluster) orderSets(e, first, then *cib.Element, kind string, symmetrica
 	if boolOr(then.Get("sequential"), false) && len(b) > 0 {
 		b = b[:1]
 	}
-	taskA, taskB := defaultTo(first.Get("action"), "start"), defaultTo(then.Get("action"), "start")
 	for _, x := range a {
 		for _, y := range b {
 			c.orderPair(e, x, taskA, y, taskB, kind, symmetrical)
+		}
+	}
+}
+
+// orderInverse adds the inverse of an ordering of sets.
+func (c *cluster) orderInverse(e *cib.Element, first []*resource, firstTask string, then []*resource, thenTask, kind string) {
+	for _, t := range then {
+		for _, f := range first {
+			c.addOrdering(&ordering{id: e.ID(), firstRsc: t, firstTask: inverse(thenTask), thenRsc: f, thenTask: inverse(firstTask), flags: inverseFlags(kind)})
 		}
 	}
 }

@@ -16,11 +16,13 @@ func Schedule(in Input) Output {
 	status := c.state()
 
 	c.readConstraints()
+	c.applyHealth()
 	c.applyLocations()
 	c.applyThreshold()
 	c.applyExclusive()
 	c.insideContainers()
 	c.findChanges()
+	c.applyLocks()
 	c.noteRoom("Original")
 	c.assignAll()
 	c.noteRoom("Remaining")

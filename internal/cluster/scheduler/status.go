@@ -30,6 +30,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	for _, n := range r.runningOn {
 		s.Nodes = append(s.Nodes, n.name)
 	}
+	s.Locked = nodeName(r.lockNode)
 	s.Hindered = map[string]string{}
 	r.leaves(func(p *resource) { c.hindrance(p, s.Hindered) })
 	if r.pendingTask != "" {
@@ -72,7 +73,8 @@ func pendingWord(task string) string {
 // hindrance tells where a probe of a primitive failed, in ways that starting cannot mend.
 func (c *cluster) hindrance(r *resource, out map[string]string) {
 	for _, f := range c.failures {
-		if f.Task == "monitor" && f.Interval == 0 && f.Resource == shownName(r) {
+		lasting := f.RC == rcNotInstalled || f.RC == rcInvalidParam || f.Status == stNotInstalled
+		if lasting && f.Task == "monitor" && f.Interval == 0 && f.Resource == shownName(r) {
 			out[f.Node] = rcText(f.RC)
 		}
 	}

@@ -136,6 +136,8 @@ type NodeState struct {
 	// Standby; OnFail when a failure with on-fail=standby caused it.
 	Standby, StandbyOnFail bool
 	Maintenance            bool
+	// Health is RED or YELLOW when its health attributes say so and a strategy heeds them.
+	Health string
 	// Pending: it is joining. Unclean: it is lost and must be fenced before anything it ran may run elsewhere.
 	Pending, Unclean bool
 	// ShuttingDown: it asked to leave.
@@ -181,6 +183,8 @@ type ResourceState struct {
 	// Internal: it is not in the configuration but follows from it, and is no concern of people's.
 	Internal bool
 	Disabled bool
+	// Locked is the node it is kept for, which was shut down with it (shutdown-lock).
+	Locked string
 	// Hindered tells of the nodes on which a probe found that its agent cannot work, and how.
 	Hindered map[string]string
 	// Pending is the operation in progress, such as "Starting"; PendingNode where.

@@ -59,6 +59,14 @@ func nodePrefix(n scheduler.NodeState) string {
 }
 
 func nodeWord(n scheduler.NodeState) string {
+	word := nodeStateWord(n)
+	if n.Health != "" {
+		word += " (health is " + n.Health + ")"
+	}
+	return word
+}
+
+func nodeStateWord(n scheduler.NodeState) string {
 	switch {
 	case n.Unclean && n.Online:
 		return "UNCLEAN (online)"
@@ -183,6 +191,8 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 	switch {
 	case len(r.Nodes) == 1:
 		b.WriteString(" " + r.Nodes[0])
+	case len(r.Nodes) == 0 && r.Locked != "":
+		b.WriteString(" " + r.Locked)
 	case len(r.Nodes) == 0 && r.Pending != "" && r.PendingNode != "":
 		b.WriteString(" " + r.PendingNode)
 	}
@@ -258,6 +268,9 @@ func primitiveFlags(r scheduler.ResourceState) []string {
 		f = append(f, "blocked")
 	case !r.Managed:
 		f = append(f, "unmanaged")
+	}
+	if r.Locked != "" && len(r.Nodes) == 0 {
+		f = append(f, "LOCKED")
 	}
 	if r.FailureIgnored {
 		f = append(f, "failure ignored")
