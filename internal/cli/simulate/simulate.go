@@ -15,7 +15,7 @@ import (
 	core "holdfast/internal/cluster/simulate"
 )
 
-// Exit codes of crm_simulate.
+// Exit codes of crm_simulate and crm_verify.
 const (
 	exitOK      = 0
 	exitFailed  = 1
