@@ -20,6 +20,8 @@ type truth struct {
 	tenureOf *host
 	// forgotten: an operator has taken the volume out of the log.
 	forgotten bool
+	wiped     uint64 // index at which a log was wiped last
+	blank     *host  // whose disk was replaced and is not in U again
 	// prints are hashes of the state by index, for all that have applied it.
 	prints map[uint64]uint64
 }
@@ -93,6 +95,9 @@ func (w *World) judgeVolume(before, now state.Volume) {
 		switch {
 		case is && !was:
 			w.stats.Adds++
+			if w.truth.blank == h {
+				w.truth.blank = nil
+			}
 			w.note(h, "in U", "epoch", now.Epoch, "version", now.Version)
 			w.judgeDisk("S5", h, "enters U")
 		case was && !is:

@@ -2,6 +2,9 @@ package sim
 
 import (
 	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/cluster/raftlog"
 )
 
 // heal ends every fault: hosts are up, processes run, links are open, disks work.
@@ -115,7 +118,7 @@ func (w *World) fault() {
 	w.stats.Faults++
 	kinds := []func(){w.faultPower, w.faultPower, w.faultTotalPower, w.faultDaemon, w.faultDaemon, w.faultVolume, w.faultGuard, w.faultPause,
 		w.faultPause, w.faultFreeze, w.faultFreeze, w.faultCut, w.faultCut, w.faultOneWay, w.faultIsolate, w.faultIsolate, w.faultClock,
-		w.faultStandby, w.faultStandby, w.faultMidWrite, w.faultDisk, w.faultHung}
+		w.faultStandby, w.faultStandby, w.faultMidWrite, w.faultDisk, w.faultHung, w.faultLogWiped, w.faultDiskReplaced, w.faultInvalidate, w.faultLogFails}
 	kinds[w.rng.IntN(len(kinds))]()
 }
 
@@ -273,4 +276,55 @@ func (w *World) faultDisk() {
 func (w *World) faultHung() {
 	h := w.dataHost()
 	h.hung = w.now.add(w.length())
+}
+
+// faultLogWiped: a voter loses its log. A second one does so only when the first votes again: the log's majority is never
+// destroyed.
+func (w *World) faultLogWiped() {
+	if w.truth.view == nil || !w.voting() || w.truth.wiped == w.truth.index {
+		return
+	}
+	h := w.anyHost()
+	w.note(h, "log wiped")
+	w.truth.wiped = w.truth.index
+	h.powerOff()
+	h.log = raftlog.Disk{}
+	w.undo(w.length(), "boot", h.boot)
+}
+
+// faultLogFails: the log cannot be written for a while, which ends the daemon each time.
+func (w *World) faultLogFails() {
+	h := w.anyHost()
+	h.log.Failing = errDisk
+	w.undo(w.length(), "log works", func() { h.log.Failing = nil })
+}
+
+// faultDiskReplaced: a blank disk in the place of one that is not the last good copy.
+func (w *World) faultDiskReplaced() {
+	h := w.dataHost()
+	other := w.data[1-h.index]
+	if _, in := w.truth.volume.Replica(other.name); !in || !w.truth.volume.Adopted || other.disk.weak || other.disk.failing != nil || other.disk.full || w.truth.blank == other {
+		return
+	}
+	w.truth.blank = h // until the other side has taken it in, that is the last good copy
+	w.replaceDisk(h)
+	w.undo(w.length(), "boot", h.boot)
+}
+
+// replaceDisk puts a disk as create-md leaves it into a host that is switched off for it.
+func (w *World) replaceDisk(h *host) {
+	w.note(h, "disk replaced")
+	h.powerOff()
+	if err := h.disk.format(w.rng.Uint64()|1, 0); err != nil {
+		panic(err)
+	}
+}
+
+// faultInvalidate: an operator gives a disk up; the volume refuses where that would cost the data.
+func (w *World) faultInvalidate() {
+	h := w.dataHost()
+	if h.daemon == nil || h.daemon.control == nil {
+		return
+	}
+	h.daemon.verb(api.VolumeDo{Verb: api.VolumeInvalidate}, func(api.VolumeReply) {})
 }

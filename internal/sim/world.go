@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/resfile"
 	"holdfast/internal/cluster/state"
 )
@@ -163,6 +164,24 @@ func (w *World) Start() {
 	for _, h := range w.hosts {
 		h.boot()
 	}
+	if w.opts.PrimaryBefore {
+		for _, h := range w.data {
+			h.runAlone()
+		}
+	}
+}
+
+// runAlone starts the volume as it ran before there was a cluster, Primary on the first host.
+func (h *host) runAlone() {
+	h.marked = true
+	h.startVolume()
+	v := h.volume
+	v.s.Hear(api.VolumeMessage{View: &api.VolumeView{Node: h.name}})
+	v.s.Hear(api.VolumeMessage{ID: 1, Do: &api.VolumeDo{Verb: api.VolumeUp}})
+	if h.index == 0 {
+		v.s.Hear(api.VolumeMessage{ID: 2, Do: &api.VolumeDo{Verb: api.VolumePrimary}})
+	}
+	h.w.later(h.volumeProc, 0, "alone", v.turn)
 }
 
 // after makes an event of the world itself.
