@@ -219,6 +219,21 @@ func (w *World) tookOver(h *host, epoch uint64) {
 	}
 }
 
+// proven: two volumes are connected with nothing to resync, one of them Primary: the other, if it is in U, has everything
+// the first has acknowledged, whatever its disk has suffered before.
+func (w *World) proven() {
+	a, b := w.data[0].volume, w.data[1].volume
+	if a == nil || b == nil || !w.truth.volume.Adopted || a.epoch == b.epoch || !a.s.Connected() || !b.s.Connected() || !w.link.whole() {
+		return
+	}
+	for _, v := range []*volumeProcess{a, b} {
+		if _, in := w.truth.volume.Replica(v.h.name); in && v.epoch == 0 && v.h.disk.weak && w.host(w.truth.volume.Primary) == w.data[1-v.h.index] {
+			v.h.disk.weak = false
+			w.judgeDisk("S5", v.h, "is connected as a member of U")
+		}
+	}
+}
+
 // judgeDisk demands of a disk what every member of U has.
 func (w *World) judgeDisk(rule string, h *host, what string) {
 	for _, place := range w.model.places {
@@ -256,3 +271,18 @@ func (b *blockHistory) settle(p page) {
 }
 
 func (b *blockHistory) String() string { return fmt.Sprint(b.writes, b.floor, b.safe) }
+
+// lost: an operator has accepted that acknowledged writes are gone. What the survivor has is the volume from now on.
+func (m *model) lost(survivor *store) {
+	for _, place := range m.places {
+		b := m.blocks[place]
+		b.writes = nil
+		content := survivor.now[place].sectors()
+		for _, v := range content {
+			b.begin(v)
+		}
+		b.floor = b.writes[0].seq
+		b.safe = b.floor
+	}
+	m.history.ops, m.historyLimit = nil, 0
+}

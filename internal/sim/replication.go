@@ -117,6 +117,18 @@ func (r *replication) pairUp() {
 	}
 }
 
+// whole tells whether there is a connection that both processes use.
+func (r *replication) whole() bool {
+	for _, p := range r.pairs {
+		a, b := p.ends[0], p.ends[1]
+		if a.started && b.started && !a.ended && !b.ended && !a.ending && !b.ending &&
+			a.life == a.h.volumeProc.life && b.life == b.h.volumeProc.life {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *replication) livePairs() []*pair {
 	var live []*pair
 	for _, p := range r.pairs {

@@ -92,6 +92,7 @@ func (v *volumeProcess) after(err error) {
 		v.attached = false
 	}
 	v.noteTenure()
+	h.w.proven()
 	if err != nil || v.s.Finished() {
 		h.w.note(h, "volume process ended", "err", err)
 		h.killVolume()

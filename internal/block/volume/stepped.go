@@ -7,6 +7,7 @@ import (
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
+	"holdfast/internal/block/wire"
 	"holdfast/internal/clock"
 )
 
@@ -106,6 +107,14 @@ func (s *Stepped) Attached() bool { return s.e.target != nil && s.e.store != nil
 // Primary tells whether the volume serves requests, and of which epoch.
 func (s *Stepped) Primary() (epoch uint64, ok bool) {
 	return s.e.machine.Epoch(), s.e.machine.IsPrimary()
+}
+
+// Connected tells whether the handshake with the peer has ended, with nothing left to resync.
+func (s *Stepped) Connected() bool { return s.e.machine.Conn() == wire.Connected && !s.e.conn.closing }
+
+// Syncing tells whether a resync is under way.
+func (s *Stepped) Syncing() bool {
+	return s.e.machine.Conn() == wire.SyncSource || s.e.machine.Conn() == wire.SyncTarget
 }
 
 // OutOfSync tells whether a block of 4 KiB is marked as one the peer may lack.

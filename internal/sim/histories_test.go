@@ -1,0 +1,462 @@
+package sim
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"holdfast/internal/cluster/raftlog"
+	"holdfast/internal/cluster/state"
+)
+
+// story is a named history: a cluster without faults but those it makes, with clients on both hosts.
+type story struct {
+	*World
+	t *testing.T
+}
+
+// newStory brings a cluster up and waits until it is whole.
+func newStory(t *testing.T, opts Options) *story {
+	t.Helper()
+	s := rawStory(t, opts)
+	s.Start()
+	s.startClients(2)
+	s.until("a whole cluster", s.healthy)
+	s.run(2 * time.Second)
+	return s
+}
+
+func rawStory(t *testing.T, opts Options) *story {
+	opts.Quiet = true
+	if opts.Witnesses == 0 {
+		opts.Witnesses = 1
+	}
+	if testing.Verbose() && os.Getenv("SIM_LOG") != "" {
+		opts.Log = slog.NewTextHandler(os.Stdout, nil)
+	}
+	return &story{New(7, opts), t}
+}
+
+func (s *story) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *story) run(d time.Duration) { s.t.Helper(); s.must(s.Run(d)) }
+
+func (s *story) until(what string, ok func() bool) {
+	s.t.Helper()
+	s.must(s.Until(what, Progress, ok))
+}
+
+// end heals everything and judges what is left.
+func (s *story) end() {
+	s.t.Helper()
+	s.must(s.Finish())
+}
+
+// sides are the Primary's host and the other.
+func (s *story) sides() (primary, other *host) {
+	s.t.Helper()
+	p := s.host(s.truth.volume.Primary)
+	if p == nil {
+		s.t.Fatal("there is no Primary: ", s.describe())
+	}
+	return p, s.data[1-p.index]
+}
+
+func (s *story) inU(h *host) bool {
+	_, ok := s.truth.volume.Replica(h.name)
+	return ok
+}
+
+// acks waits for some more acknowledged writes.
+func (s *story) acks(n uint64) {
+	s.t.Helper()
+	want := s.stats.Acked + n
+	s.until(fmt.Sprintf("%d acknowledged writes", n), func() bool { return s.stats.Acked >= want })
+}
+
+// primaryOn waits until the log and the volume have h as Primary.
+func (s *story) primaryOn(h *host) {
+	s.t.Helper()
+	s.until(h.name+" as Primary", func() bool { return s.truth.volume.Primary == h.name && h.volume != nil && h.volume.epoch != 0 })
+}
+
+func (s *story) isolate(h *host) {
+	for _, o := range s.hosts {
+		if o != h {
+			s.Cut(h, o)
+		}
+	}
+}
+
+func (s *story) rejoin(h *host) {
+	for _, o := range s.hosts {
+		if o != h {
+			s.Mend(h, o)
+		}
+	}
+}
+
+// leader is the host that leads now, nil if none does.
+func (s *story) leader() *host {
+	for _, h := range s.hosts {
+		if h.daemon != nil && !h.frozen && h.daemon.raft.Status().LeaderReady != 0 {
+			return h
+		}
+	}
+	return nil
+}
+
+// S1: a disk is in U by its identity and generation, not by its place.
+func TestBlankDiskInUIsNotPromoted(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	s.replaceDisk(other)
+	primary.powerOff()
+	other.boot()
+	before := s.stats.Promotions
+	s.run(20 * time.Second)
+	if s.stats.Promotions != before {
+		t.Error("something was promoted")
+	}
+	primary.boot()
+	s.end()
+}
+
+// S1: the first U is what was seen to be equal, not what the configuration names.
+func TestFirstUIsNotTakenFromConfiguration(t *testing.T) {
+	s := rawStory(t, Options{PrimaryBefore: true})
+	s.must(s.data[1].disk.format(0xb1a4c, 0))
+	s.Start()
+	s.startClients(2)
+	s.until("the volume in the log", func() bool { return s.truth.volume.Adopted })
+	s.acks(20)
+	s.data[0].powerOff()
+	s.primaryOn(s.data[1])
+	s.end()
+}
+
+// S5: from the moment in which the Primary asks for a replica to enter U, it may be in U.
+func TestJoinRaceWithASlowPrimary(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		t.Run(fmt.Sprint("blind ", blind), func(t *testing.T) {
+			s := newStory(t, Options{})
+			primary, other := s.sides()
+			s.Cut(primary, other)
+			s.until("the peer out of U", func() bool { return !s.inU(other) })
+			s.acks(20)
+			s.Mend(primary, other)
+			adds := s.stats.Adds
+			s.until("the peer in U", func() bool { return s.stats.Adds > adds })
+			if blind { // the log has it, the Primary is slow to hear of that, and acknowledges on
+				primary.daemonProc.pause()
+				s.Cut(primary, other)
+				s.run(400 * time.Millisecond)
+			}
+			primary.powerOff()
+			s.primaryOn(other)
+			primary.boot()
+			s.end()
+		})
+	}
+}
+
+// S5: what a replica acknowledged and had not flushed is gone with its power.
+func TestUnflushedWriteOfAReturningReplica(t *testing.T) {
+	s := newStory(t, Options{})
+	for range 6 {
+		primary, other := s.sides()
+		s.acks(5)
+		other.powerOff()
+		s.run(50 * time.Millisecond)
+		other.boot()
+		s.until("the replica connected again", func() bool { return other.volume != nil && other.volume.s.Connected() })
+		s.until("a whole cluster", s.healthy)
+		primary.powerOff()
+		s.primaryOn(other)
+		primary.boot()
+		s.until("a whole cluster", s.healthy)
+	}
+	s.end()
+}
+
+// Votes: who has lost its log has lost its promises, and does not vote.
+func TestAmnesiacVoter(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	s.isolate(other)
+	s.until("the peer out of U", func() bool { return !s.inU(other) })
+	s.acks(10)
+	primary.powerOff()
+	witness := s.hosts[2]
+	witness.powerOff()
+	witness.log = raftlog.Disk{}
+	s.rejoin(other)
+	witness.boot()
+	index := s.truth.index
+	s.run(20 * time.Second)
+	if s.truth.index != index || s.leader() != nil {
+		t.Errorf("the old host and the one without a memory have decided something: %s", s.describe())
+	}
+	primary.boot()
+	s.end()
+}
+
+// S3, S6: nobody is promoted before the lease of the last Primary is over.
+func TestNoPromotionBeforeTheLeaseIsOver(t *testing.T) {
+	s := newStory(t, Options{})
+	for range 3 {
+		primary, other := s.sides()
+		s.isolate(primary)
+		s.primaryOn(other)
+		if primary.leaseLive() {
+			t.Error("the old Primary has its lease")
+		}
+		s.rejoin(primary)
+		s.until("a whole cluster", s.healthy)
+	}
+	s.end()
+}
+
+// S6: a leader that is none any more can neither grant nor expire anything.
+func TestDeposedLeaderThatBelieves(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	s.hosts[2].powerOff()
+	s.until("a leader among the hosts", func() bool { return s.leader() != nil })
+	for range 8 {
+		if s.leader() == primary {
+			break
+		}
+		l := s.leader()
+		l.stopDaemon()
+		s.run(3 * time.Second)
+		l.startDaemon()
+		s.until("a leader", func() bool { return s.leader() != nil })
+		primary, other = s.data[0], s.data[1]
+	}
+	s.hosts[2].boot()
+	if l := s.leader(); l != nil {
+		s.isolate(l)
+		s.run(8 * time.Second)
+		s.rejoin(l)
+	}
+	_ = other
+	s.end()
+}
+
+// S6: a volume process whose daemon is dead goes on until the lease ends, and no longer.
+func TestDaemonDeadWhileTheVolumeAcknowledges(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	primary.stopDaemon()
+	s.acks(5)
+	s.primaryOn(other)
+	if primary.volume != nil && primary.volume.epoch != 0 {
+		t.Error("the old Primary's volume process still is one")
+	}
+	primary.startDaemon()
+	s.end()
+}
+
+// S6: a process that resumes after its lease completes nothing.
+func TestPausedProcessResumes(t *testing.T) {
+	for _, which := range []string{"volume", "guard", "both", "host"} {
+		t.Run(which, func(t *testing.T) {
+			s := newStory(t, Options{})
+			primary, other := s.sides()
+			s.acks(3)
+			if which == "host" {
+				primary.freeze(false)
+			}
+			if which == "volume" || which == "both" {
+				primary.volumeProc.pause()
+				primary.daemonProc.pause()
+			}
+			if which == "guard" || which == "both" {
+				primary.guardProc.pause()
+				primary.daemonProc.pause()
+			}
+			s.primaryOn(other)
+			s.acks(10)
+			primary.thaw()
+			s.wake(primary.daemonProc)
+			s.wake(primary.volumeProc)
+			s.wake(primary.guardProc)
+			s.end()
+		})
+	}
+}
+
+// S2 does not need clocks: a host whose CLOCK_BOOTTIME stood still believes in its lease, and loses nothing.
+func TestClockThatStoodStill(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	primary.freeze(true)
+	s.primaryOn(other)
+	s.acks(10)
+	primary.thaw()
+	s.run(5 * time.Second)
+	s.end()
+}
+
+// S4, S5: a proposal whose outcome nobody has told may have been accepted, and may yet be.
+func TestProposalOfUnknownOutcome(t *testing.T) {
+	s := newStory(t, Options{})
+	for i := range 4 {
+		primary, other := s.sides()
+		witness := s.hosts[2]
+		s.Cut(primary, other)
+		s.cut(witness, primary) // what the Primary proposes arrives, the answer does not
+		s.run(time.Duration(900+300*i) * time.Millisecond)
+		s.mend(witness, primary)
+		s.run(time.Duration(100*i) * time.Millisecond)
+		if i%2 == 1 {
+			primary.powerOff()
+			s.run(4 * time.Second)
+			primary.boot()
+		}
+		s.Mend(primary, other)
+		s.until("a whole cluster", s.healthy)
+	}
+	s.end()
+}
+
+// S1, S5: after both hosts were down, the one that has everything begins, in whichever order they come back.
+func TestBothHostsDownAndBackInEachOrder(t *testing.T) {
+	for order := range 2 {
+		for _, degraded := range []bool{false, true} {
+			t.Run(fmt.Sprint(order, " degraded ", degraded), func(t *testing.T) {
+				s := newStory(t, Options{})
+				primary, other := s.sides()
+				if degraded {
+					other.powerOff()
+					s.until("the peer out of U", func() bool { return !s.inU(other) })
+					s.acks(10)
+				}
+				primary.powerOff()
+				other.powerOff()
+				s.run(3 * time.Second)
+				s.data[order].boot()
+				s.run(8 * time.Second)
+				s.data[1-order].boot()
+				s.end()
+			})
+		}
+	}
+}
+
+// Votes: without a quorum the Primary goes on while its lease lasts, and then fails.
+func TestWitnessLostThenAHost(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	s.hosts[2].powerOff()
+	s.run(4 * time.Second)
+	s.acks(5)
+	other.powerOff()
+	s.until("the Primary without a lease", func() bool { return !primary.leaseLive() })
+	acked := s.stats.Acked
+	s.run(8 * time.Second)
+	if s.stats.Acked != acked {
+		t.Errorf("%d writes were acknowledged without a quorum and without a lease", s.stats.Acked-acked)
+	}
+	s.hosts[2].boot()
+	other.boot()
+	s.end()
+}
+
+// S6: the host that freezes is Primary and leads.
+func TestFrozenHostIsTheLeader(t *testing.T) {
+	s := newStory(t, Options{})
+	s.hosts[2].powerOff()
+	s.run(4 * time.Second)
+	primary, other := s.sides()
+	if s.leader() != primary {
+		other.stopDaemon()
+		s.run(200 * time.Millisecond)
+		other.startDaemon()
+		s.until("the Primary leads", func() bool { return s.leader() != nil })
+	}
+	s.hosts[2].boot()
+	s.run(time.Second)
+	l := s.leader()
+	if l == nil {
+		t.Fatal("no leader")
+	}
+	l.freeze(false)
+	s.run(10 * time.Second)
+	l.thaw()
+	s.end()
+}
+
+// S5: a blank disk is taken in while the other replica is the only one.
+func TestReplicaAddedWhileDegraded(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	s.replaceDisk(other)
+	s.until("the peer out of U", func() bool { return !s.inU(other) })
+	s.acks(20)
+	other.boot()
+	s.until("the new disk in U", func() bool { return s.inU(other) })
+	primary.powerOff()
+	s.primaryOn(other)
+	primary.boot()
+	s.end()
+}
+
+// S1, S5: a target whose source is lost half way is not fit for anything until it is resynced.
+func TestResyncSourceLost(t *testing.T) {
+	s := newStory(t, Options{Size: 8 << 20})
+	primary, other := s.sides()
+	s.replaceDisk(other)
+	s.until("the peer out of U", func() bool { return !s.inU(other) })
+	s.acks(5)
+	other.boot()
+	s.until("a resync", func() bool { return other.volume != nil && other.volume.s.Syncing() })
+	primary.powerOff()
+	promotions := s.stats.Promotions
+	s.run(10 * time.Second)
+	if s.stats.Promotions != promotions {
+		t.Error("a half-synced disk was promoted")
+	}
+	primary.boot()
+	s.end()
+}
+
+// S1: the last good disk is gone for good; an operator names the survivor and accepts the loss, and the old disk never comes
+// back as the source of anything.
+func TestSurvivorIsNamed(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	other.powerOff()
+	s.until("the peer out of U", func() bool { return !s.inU(other) })
+	s.acks(10)
+	primary.powerOff()
+	other.boot()
+	s.until("the survivor's volume", func() bool { return other.daemon != nil && other.daemon.session != 0 && other.daemon.status != nil })
+	s.until("the lost host's lease over", func() bool { return s.truth.volume.Primary == "" })
+	st := other.daemon.status
+	name := func(accept bool) error {
+		var out error
+		done := false
+		other.daemon.propose(0, &state.VolumeSurvivor{Name: volumeName, Node: other.name, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID,
+			NewGeneration: "00000000000ABC00", AcceptLoss: accept, By: "root"}, func(err error) { out, done = err, true })
+		s.until("an answer", func() bool { return done })
+		return out
+	}
+	if err := name(false); err == nil {
+		t.Error("a survivor that lacks acknowledged writes was taken without --accept-loss")
+	}
+	s.model.lost(other.disk)
+	s.must(name(true))
+	s.primaryOn(other)
+	s.acks(10)
+	primary.boot()
+	s.end()
+}
