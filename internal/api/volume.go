@@ -121,6 +121,9 @@ type VolumeWant struct {
 	Add *Replica `json:"add,omitempty"`
 	// Confirm: this node's disk now holds U's Generation; PrevGeneration of Node's entry may go.
 	Confirm string `json:"confirm,omitempty"`
+	// Alone: this Primary, of a volume that is not in the log yet, goes on without its peer once the log has refused in
+	// advance what was proposed of both (a View with a higher version says so).
+	Alone bool `json:"alone,omitempty"`
 }
 
 // VolumeStatus is all a volume process knows of itself. Strings are DRBD's words.

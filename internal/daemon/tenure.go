@@ -181,7 +181,7 @@ func (t *tenures) want(volume string, w api.VolumeWant) {
 		if err := t.propose(context.Background(), c); err != nil {
 			return err
 		}
-		name := map[string]string{"volume.remove": "volume.removed", "volume.add": "volume.added", "volume.confirm": "volume.confirmed"}[state.Verb(c)]
+		name := map[string]string{"volume.remove": "volume.removed", "volume.add": "volume.added", "volume.confirm": "volume.confirmed", "volume.alone": "volume.alone"}[state.Verb(c)]
 		t.event(name, map[string]any{"volume": volume, "epoch": w.Epoch, "seconds": time.Since(begun).Seconds()})
 		return nil
 	})
@@ -194,6 +194,8 @@ func (t *tenures) wanted(volume string, w api.VolumeWant) state.Command {
 		return &state.VolumeRemove{Name: volume, Node: t.node, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation}
 	case w.Add != nil:
 		return &state.VolumeAdd{Name: volume, Node: t.node, Epoch: w.Epoch, Version: w.Version, Add: *w.Add}
+	case w.Alone:
+		return &state.VolumeAlone{Name: volume, Node: t.node, Version: w.Version}
 	case w.Confirm != "":
 		st := t.volumes.status(volume)
 		if st == nil {
@@ -210,7 +212,7 @@ func (t *tenures) consider(volume, peer string, st *api.VolumeStatus) {
 	if _, adopted := t.record(volume); adopted || !sameAndWhole(st) || !t.proposer(peer, st) {
 		return
 	}
-	c := &state.VolumeAdopt{Name: volume, U: []api.Replica{
+	c := &state.VolumeAdopt{Name: volume, Version: st.Version, U: []api.Replica{
 		{Node: t.node, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID},
 		{Node: peer, DeviceUUID: st.PeerDeviceUUID, Generation: st.CurrentUUID},
 	}}

@@ -99,7 +99,9 @@ func (w *World) judgeVolume(before, now state.Volume) {
 				w.truth.blank = nil
 			}
 			w.note(h, "in U", "epoch", now.Epoch, "version", now.Version)
-			w.judgeDisk("S5", h, "enters U")
+			if h.disk.in(now) {
+				w.judgeDisk("S5", h, "enters U")
+			}
 		case was && !is:
 			w.stats.Removes++
 			w.note(h, "out of U", "epoch", now.Epoch, "version", now.Version)

@@ -39,6 +39,7 @@ type store struct {
 	// crashIn, when positive, counts down writes and flushes to a power cut in the middle of an event.
 	crashIn int
 	owner   *host
+	device  string // its identity, as the log writes it
 	open    bool
 }
 
@@ -209,6 +210,7 @@ func (d *store) format(device, generation uint64) error {
 	if err != nil {
 		return err
 	}
+	d.device = fmt.Sprintf("%016X", device)
 	sb := metadata.NewSuperblock(layout, device)
 	if generation != 0 {
 		sb.UUIDs.Current = generation

@@ -303,7 +303,7 @@ func (w *World) faultLogFails() {
 func (w *World) faultDiskReplaced() {
 	h := w.dataHost()
 	other := w.data[1-h.index]
-	if _, in := w.truth.volume.Replica(other.name); !in || !w.truth.volume.Adopted || other.disk.weak || other.disk.failing != nil || other.disk.full || w.truth.blank == other {
+	if !other.disk.in(w.truth.volume) || !w.truth.volume.Adopted || other.disk.weak || other.disk.failing != nil || other.disk.full || w.truth.blank == other {
 		return
 	}
 	w.truth.blank = h // until the other side has taken it in, that is the last good copy

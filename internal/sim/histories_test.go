@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"holdfast/internal/api"
 	"holdfast/internal/cluster/raftlog"
 	"holdfast/internal/cluster/state"
 )
@@ -458,5 +460,46 @@ func TestSurvivorIsNamed(t *testing.T) {
 	s.primaryOn(other)
 	s.acks(10)
 	primary.boot()
+	s.until("the split brain detected", func() bool {
+		return other.daemon.status != nil && strings.Contains(other.daemon.status.Reason, "invalidate")
+	})
+	primary.daemon.verb(api.VolumeDo{Verb: api.VolumeInvalidate}, func(api.VolumeReply) {})
 	s.end()
+}
+
+// S1: a Primary that is being taken into the log loses its peer and dies: what it acknowledged alone is not lost.
+func TestPrimaryAdoptedWhileItLosesItsPeer(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			s := rawStory(t, Options{})
+			a, b := s.data[0], s.data[1]
+			a.bare, b.bare = true, true
+			s.Start()
+			s.until("sessions, and the witness as the leader", func() bool {
+				return a.daemon.session != 0 && b.daemon.session != 0 && s.leader() == s.hosts[2]
+			})
+			a.runAlone()
+			b.runAlone()
+			s.startClients(2)
+			s.run(10 * time.Millisecond)
+			a.daemon.meet()
+			b.daemon.meet()
+			a.bare, b.bare = false, false
+			s.until("an adoption under way", func() bool { return a.daemon.busy || s.truth.volume.Adopted })
+			s.Cut(a, b)
+			for _, o := range s.hosts {
+				if o != a {
+					s.cut(o, a)
+				}
+			}
+			if restart {
+				a.killVolume()
+				a.volumeGone()
+			}
+			s.run(3 * time.Second)
+			a.powerOff()
+			s.run(6 * time.Second)
+			s.end()
+		})
+	}
 }

@@ -37,6 +37,7 @@ type host struct {
 	kernel                            kernelQueue
 	resources                         int // what runs under the lease, apart from the volume: the guard kills it
 	standby                           bool
+	bare                              bool // nobody starts the volume
 	// notKilled: what the guard kills does not end (a process in D state), until this instant.
 	hung instant
 }

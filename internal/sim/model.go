@@ -1,13 +1,13 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
-	"errors"
-
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/cluster/state"
 )
 
 // model is what the volume must hold: for each block the writes that were begun, in the order in which engines took them,
@@ -155,11 +155,17 @@ func (w *World) judgeTenure(h *host) {
 func (w *World) members() []*host {
 	var out []*host
 	for _, h := range w.data {
-		if _, in := w.truth.volume.Replica(h.name); in && w.truth.volume.Adopted {
+		if w.truth.volume.Adopted && h.disk.in(w.truth.volume) {
 			out = append(out, h)
 		}
 	}
 	return out
+}
+
+// in tells whether this very disk is in U, and not one that was in its place.
+func (d *store) in(v state.Volume) bool {
+	r, ok := v.Replica(d.owner.name)
+	return ok && r.DeviceUUID == d.device
 }
 
 // judgeWrite: an acknowledged write is on every member of U, durably if it was to be (S2). A disk that has lost power since
@@ -227,7 +233,7 @@ func (w *World) proven() {
 		return
 	}
 	for _, v := range []*volumeProcess{a, b} {
-		if _, in := w.truth.volume.Replica(v.h.name); in && v.epoch == 0 && v.h.disk.weak && w.host(w.truth.volume.Primary) == w.data[1-v.h.index] {
+		if v.h.disk.in(w.truth.volume) && v.epoch == 0 && v.h.disk.weak && w.host(w.truth.volume.Primary) == w.data[1-v.h.index] {
 			v.h.disk.weak = false
 			w.judgeDisk("S5", v.h, "is connected as a member of U")
 		}

@@ -105,6 +105,8 @@ func (d *daemon) want(w api.VolumeWant) {
 		d.once(&state.VolumeRemove{Name: volumeName, Node: name, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation})
 	case w.Add != nil:
 		d.once(&state.VolumeAdd{Name: volumeName, Node: name, Epoch: w.Epoch, Version: w.Version, Add: *w.Add})
+	case w.Alone:
+		d.once(&state.VolumeAlone{Name: volumeName, Node: name, Version: w.Version})
 	case w.Confirm != "" && d.status != nil:
 		d.once(&state.VolumeConfirm{Name: volumeName, Node: name, DeviceUUID: d.status.DeviceUUID, Generation: w.Confirm})
 	}
@@ -122,7 +124,7 @@ func (d *daemon) consider(st *api.VolumeStatus) {
 	if st.Role != "Primary" && (st.PeerRole == "Primary" || d.h.name > peer) {
 		return
 	}
-	c := &state.VolumeAdopt{Name: volumeName, U: []api.Replica{
+	c := &state.VolumeAdopt{Name: volumeName, Version: st.Version, U: []api.Replica{
 		{Node: d.h.name, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID},
 		{Node: peer, DeviceUUID: st.PeerDeviceUUID, Generation: st.CurrentUUID},
 	}}
@@ -135,6 +137,9 @@ func (d *daemon) consider(st *api.VolumeStatus) {
 // roles is what a scheduler would ask for, and more: every host with a lease tries to become Primary when nobody is.
 func (d *daemon) roles() {
 	h := d.h
+	if h.bare {
+		return
+	}
 	if d.session != 0 && (!h.volumeProc.alive || d.control != h.volume) {
 		if d.w.chance(3) {
 			d.up()

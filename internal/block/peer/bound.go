@@ -165,8 +165,12 @@ func (m *Machine) View(e Env, v api.VolumeView) {
 	}
 	if !m.adopted() {
 		m.tryResume()
+		if m.alone && v.Version > m.aloneAt {
+			m.leavePeer()
+		}
 		return
 	}
+	m.alone = false
 	m.takeGeneration()
 	m.tryResume()
 	if m.primary() {
@@ -195,6 +199,9 @@ func (m *Machine) takeGeneration() {
 	m.log("new current UUID " + m.uuids.String())
 	if m.primary() && m.frozen == "" {
 		m.do(PathRelease)
+	}
+	if m.linkUp && !m.peerInU() {
+		m.emit(Effect{Do: CloseLink, Text: "this disk has a new generation, which the peer has to get by a resync"})
 	}
 }
 
@@ -261,7 +268,7 @@ func (m *Machine) checkAbsence() {
 	}
 	if !m.required() {
 		if !m.adopted() && m.path == pathSuspended && !m.linkUp && m.env.Now-m.lostAt >= m.set.Absence {
-			m.goOnAlone()
+			m.askAlone("the peer is not connected")
 		}
 		return
 	}
@@ -274,8 +281,35 @@ func (m *Machine) checkAbsence() {
 	}
 }
 
+// joining tells whether the log may be taking this volume in at any moment: then what a Primary acknowledges alone could be
+// missing on a member of the first U.
+func (m *Machine) joining() bool { return m.hasView && m.view.Bound && !m.view.Adopted }
+
+// askAlone keeps acknowledgements back until the log has refused in advance whatever adoption is under way.
+func (m *Machine) askAlone(why string) {
+	if m.alone {
+		return
+	}
+	m.alone, m.aloneAt = true, m.view.Version
+	m.freeze(why + "; waiting for the cluster's log before going on without it")
+	m.warn(m.frozen)
+}
+
+// leavePeer: no adoption under way can be accepted any more, so that DRBD's rules hold again.
+func (m *Machine) leavePeer() {
+	m.alone = false
+	if m.primary() && m.uuids.NeedsNewCurrent() && m.disk == generation.UpToDate {
+		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+		m.log("new current UUID " + m.uuids.String())
+	}
+	m.goOnAlone()
+}
+
 // Want is the change of the log the volume needs now, nil if none.
 func (m *Machine) Want() *api.VolumeWant {
+	if m.alone && m.attached && !m.adopted() {
+		return &api.VolumeWant{Epoch: m.view.Epoch, Version: m.view.Version, Alone: true}
+	}
 	if !m.adopted() || !m.attached {
 		return nil
 	}

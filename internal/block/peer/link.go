@@ -40,7 +40,7 @@ func (m *Machine) Link() LinkPolicy {
 	if m.adopted() {
 		p.Epoch = m.view.Epoch
 	}
-	p.Wanted = m.wanted && m.attached && m.hasView && !m.removing && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
+	p.Wanted = m.wanted && m.attached && m.hasView && !m.removing && !m.alone && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
 	return p
 }
 
@@ -48,16 +48,30 @@ func (m *Machine) Link() LinkPolicy {
 func (m *Machine) LinkUp(e Env, info LinkInfo) {
 	m.begin(e)
 	if m.path == pathSuspended && !m.adopted() && info.PeerInstance != m.instance {
-		m.goOnAlone() // the peer's process is another: what it had not flushed may be lost
+		m.newInstance() // what it had not flushed may be lost
 	}
 	m.link, m.linkUp, m.linkAt = info, true, e.Now
 	m.reason, m.retryAt = "", 0
 	m.peer = remote{disk: generation.DUnknown}
 	m.conn = wire.WFConnection
+	if m.alone {
+		m.emit(Effect{Do: CloseLink, Text: m.frozen})
+		return
+	}
 	m.do(SendFirst)
 	m.sendUUIDs()
 	m.sendState()
 	m.conn = wire.WFReportParams
+}
+
+// newInstance: the peer of a volume that is not in the log is another process than the one whose acknowledgements are
+// waited for, so that a resync is due.
+func (m *Machine) newInstance() {
+	if m.primary() && m.joining() {
+		m.askAlone("the peer's process was started again")
+		return
+	}
+	m.goOnAlone()
 }
 
 func (m *Machine) sendUUIDs() {
@@ -102,7 +116,7 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 // nearlyAdopted: the log may be taking the volume in with both replicas at this moment, which ends the connection. A
 // Primary then waits a little before it goes on alone, lest it acknowledges what a member of the first U lacks.
 func (m *Machine) nearlyAdopted() bool {
-	return m.hasView && m.view.Bound && !m.view.Adopted && m.path != pathGone
+	return m.joining() && m.path != pathGone
 }
 
 // unlink sets the states of a volume without a connection.

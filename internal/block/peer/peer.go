@@ -158,6 +158,8 @@ type Machine struct {
 	newGen    uint64
 	addAsked  bool
 	addAt     uint64 // version of U when Add was asked for
+	alone     bool   // wants to go on without the peer, of a volume the log may be taking in
+	aloneAt   uint64 // version of the record when that began
 
 	pending request
 }

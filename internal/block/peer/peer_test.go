@@ -447,14 +447,24 @@ func TestLosingThePeerBeforeAdoption(t *testing.T) {
 	p := nearlyBound(t)
 	p.b.cut("cable")
 	p.a.tick(10 * time.Second)
+	p.a.expect("WFConnection Primary/Unknown UpToDate/DUnknown frozen")
+	if w := p.a.m.Want(); w == nil || !w.Alone || w.Version != 0 || !p.a.m.Resuming() {
+		t.Errorf("wants %+v, requests wait %v", w, p.a.m.Resuming())
+	}
+	p.a.m.View(p.a.env(), api.VolumeView{Bound: true, Version: 1})
+	p.a.run()
 	p.a.expect("WFConnection Primary/Unknown UpToDate/DUnknown")
-	if p.a.mode != "gone" || p.a.held || !generation.Same(p.a.sb.UUIDs.Bitmap, gen) {
+	if p.a.m.Want() != nil || p.a.mode != "gone" || p.a.held || !generation.Same(p.a.sb.UUIDs.Bitmap, gen) {
 		t.Errorf("path %s, held %v, generations %v", p.a.mode, p.a.held, p.a.sb.UUIDs)
 	}
 
 	p = nearlyBound(t)
 	p.b.cut("the peer's process ends")
 	p.a.m.instance = "the life that ended"
+	p.link(true)
+	p.a.expect("WFConnection Primary/Unknown UpToDate/DUnknown frozen")
+	p.a.m.View(p.a.env(), api.VolumeView{Bound: true, Version: 1})
+	p.a.run()
 	p.link(true)
 	p.a.expect("SyncSource Primary/Secondary UpToDate/Inconsistent")
 	if p.a.held {

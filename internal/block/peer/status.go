@@ -33,8 +33,11 @@ func (m *Machine) Conn() wire.Conn { return m.conn }
 // IsPrimary tells whether requests may be served.
 func (m *Machine) IsPrimary() bool { return m.primary() }
 
-// Resuming tells that requests must wait: an earlier process was Primary, and the log's word on it is awaited.
-func (m *Machine) Resuming() bool { return m.resume != nil }
+// Resuming tells that requests must wait, reads too: an earlier process was Primary and the log's word on it is awaited, or
+// the log may have taken the volume in, and another node may be Primary before this one knows.
+func (m *Machine) Resuming() bool {
+	return m.resume != nil || m.primary() && m.joining() && m.frozen != ""
+}
 
 // HasDisk tells whether there is a disk.
 func (m *Machine) HasDisk() bool { return m.attached }

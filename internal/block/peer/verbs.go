@@ -142,6 +142,9 @@ func (m *Machine) promote(p request) {
 	}
 	m.disk = generation.UpToDate
 	m.becomePrimary()
+	if m.joining() && m.path != pathUp {
+		m.askAlone("the peer is not connected")
+	}
 	if m.linkUp {
 		m.sendUUIDs()
 		m.sendState()
@@ -153,7 +156,7 @@ func (m *Machine) promote(p request) {
 func (m *Machine) becomePrimary() {
 	m.role = wire.Primary
 	m.uuids = m.uuids.WithRole(true)
-	m.addAsked, m.removing, m.lostAt = false, false, m.env.Now
+	m.addAsked, m.removing, m.alone, m.lostAt = false, false, false, m.env.Now
 	m.do(Store, PathReset)
 	m.emit(Effect{Do: SaveRole, Number: m.epoch})
 	if m.path == pathUp {
@@ -215,7 +218,7 @@ func (m *Machine) checkDrained() {
 	m.role = wire.Secondary
 	m.crashed = false
 	m.uuids = m.uuids.WithRole(false)
-	m.removing, m.addAsked, m.frozen = false, false, ""
+	m.removing, m.addAsked, m.alone, m.frozen = false, false, false, ""
 	m.do(WriteBitmap, Store)
 	m.emit(Effect{Do: SaveRole})
 	if m.linkUp {
@@ -269,7 +272,7 @@ func (m *Machine) fail(why string, disk bool) {
 	m.warn("no longer Primary: " + why)
 	m.role, m.resume = wire.Secondary, nil
 	m.crashed = true
-	m.frozen, m.removing, m.addAsked = "", false, false
+	m.frozen, m.removing, m.addAsked, m.alone = "", false, false, false
 	m.path = pathGone
 	m.uuids = m.uuids.WithRole(false)
 	m.emit(Effect{Do: PathBreak, Text: why})
@@ -403,7 +406,7 @@ func (m *Machine) tryResume() {
 	}
 	m.resume = nil
 	m.role = wire.Primary
-	if !m.adopted() && m.uuids.NeedsNewCurrent() {
+	if !m.adopted() && !m.joining() && m.uuids.NeedsNewCurrent() {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
 	}
 	m.uuids = m.uuids.WithRole(true)
@@ -411,11 +414,14 @@ func (m *Machine) tryResume() {
 	m.do(Store)
 	m.emit(Effect{Do: SaveRole, Number: m.epoch})
 	m.lostAt = m.env.Now
-	if m.adopted() && m.peerInU() {
+	switch {
+	case m.adopted() && m.peerInU():
 		m.remove("requests under way when the process ended may be on one disk only")
-		return
+	case m.joining():
+		m.askAlone("the process was started again")
+	default:
+		m.thaw()
 	}
-	m.thaw()
 }
 
 // adoptedSince: the volume was taken into the log, with this node as Primary, while the process was away.

@@ -82,7 +82,7 @@ func (l *fakeLog) adopt(primary string) {
 	if u[0].Generation != u[1].Generation {
 		l.t.Fatalf("generations differ: %v", u)
 	}
-	l.do(func() { l.adopted, l.u, l.primary, l.epoch, l.version = true, u, primary, 1, 1 })
+	l.do(func() { l.adopted, l.u, l.primary, l.epoch, l.version = true, u, primary, 1, l.version+1 })
 }
 
 func (l *fakeLog) keepOnly(keep string, generation string) bool {
@@ -112,6 +112,11 @@ func (l *fakeLog) want(n *node, w api.VolumeWant) {
 		return
 	}
 	switch {
+	case w.Alone:
+		if l.adopted || w.Version != l.version {
+			return
+		}
+		l.version++
 	case w.Confirm != "":
 		for i, r := range l.u {
 			if r.Node == n.name && r.Generation == w.Confirm {

@@ -86,7 +86,7 @@ func newCommand(verb string) Command {
 	for _, c := range []Command{
 		&ClusterInit{}, &ClusterSettings{}, &ClusterLead{}, &ClusterBranch{}, &MemberAdd{}, &MemberUpdate{}, &MemberIncarnation{}, &MemberRemove{},
 		&LeaseStart{}, &LeaseExpire{}, &LeaseEnd{},
-		&VolumeAdopt{}, &VolumePromote{}, &VolumeDemote{}, &VolumeRemove{}, &VolumeAdd{}, &VolumeConfirm{},
+		&VolumeAdopt{}, &VolumeAlone{}, &VolumePromote{}, &VolumeDemote{}, &VolumeRemove{}, &VolumeAdd{}, &VolumeConfirm{},
 		&VolumeForget{}, &VolumeSurvivor{},
 		&CIBReplace{}, &CIBStatus{}, &BalancerSet{}, &BalancerRemove{}, &OperatorNote{},
 	} {

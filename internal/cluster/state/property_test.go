@@ -41,7 +41,7 @@ func (w *walk) draw() Command {
 		func() Command { return &LeaseExpire{Node: node, Session: l.Session - off, Term: w.term - off} },
 		func() Command { return &LeaseEnd{Node: node, Session: l.Session} },
 		func() Command {
-			return &VolumeAdopt{Name: "r", Primary: v.Primary, U: []api.Replica{replica("a", "G0"), replica(other, "G0")}}
+			return &VolumeAdopt{Name: "r", Version: v.Version, Primary: v.Primary, U: []api.Replica{replica("a", "G0"), replica(other, "G0")}}
 		},
 		func() Command {
 			return &VolumePromote{Name: "r", Node: node, Session: l.Session, DeviceUUID: "dev-" + node, Generation: gen,

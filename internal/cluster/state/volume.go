@@ -16,6 +16,9 @@ type VolumeAdopt struct {
 	Primary        string        `json:"primary,omitempty"`
 	PrimarySession uint64        `json:"primary_session,omitempty"`
 	U              []api.Replica `json:"u"`
+	// Version is that of the record the proposer saw, 0 if there was none: a VolumeAlone since then makes what it saw of the
+	// replicas void.
+	Version uint64 `json:"version,omitempty"`
 }
 
 func (c *VolumeAdopt) verb() string { return "volume.adopt" }
@@ -24,6 +27,9 @@ func (c *VolumeAdopt) apply(t *tx) (Result, error) {
 	v, err := t.newVolume(c.Name)
 	if err != nil {
 		return Result{}, err
+	}
+	if c.Version != v.Version {
+		return v.result(), refusal("the replicas of volume %s were seen equal at version %d; one has gone on alone since (version %d)", c.Name, c.Version, v.Version)
 	}
 	if len(c.U) != 2 {
 		return refuse("the first U of volume %s has two replicas, not %d; with one replica only, an operator names the survivor", c.Name, len(c.U))
@@ -52,6 +58,32 @@ func (c *VolumeAdopt) apply(t *tx) (Result, error) {
 		v.Primary, v.PrimarySession, v.LastPrimary = c.Primary, c.PrimarySession, c.Primary
 	}
 	v.Epoch++
+	v.Version++
+	t.setVolume(v)
+	return v.result(), nil
+}
+
+// VolumeAlone is asked for by a node whose volume is not in the log yet, before it goes on as Primary without its peer:
+// whatever adoption was proposed up to now names a replica that is about to fall behind, and is refused from here on.
+type VolumeAlone struct {
+	Name    string `json:"name"`
+	Node    string `json:"node"`
+	Version uint64 `json:"version"`
+}
+
+func (c *VolumeAlone) verb() string { return "volume.alone" }
+
+func (c *VolumeAlone) apply(t *tx) (Result, error) {
+	v, err := t.newVolume(c.Name)
+	if err != nil {
+		return v.result(), err
+	}
+	if _, err := t.member(c.Node); err != nil {
+		return v.result(), err
+	}
+	if c.Version != v.Version {
+		return v.result(), refusal("volume %s is at version %d, not %d", c.Name, v.Version, c.Version)
+	}
 	v.Version++
 	t.setVolume(v)
 	return v.result(), nil

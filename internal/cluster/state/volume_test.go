@@ -241,7 +241,8 @@ func TestForget(t *testing.T) {
 	}
 	old := f.volume()
 	f.refuses(f.promote("a", "G1", "G2"), "not in the log")
-	f.must(&VolumeAdopt{Name: "r", U: []api.Replica{replica("a", "H"), replica("b", "H")}})
+	f.refuses(&VolumeAdopt{Name: "r", U: []api.Replica{replica("a", "H"), replica("b", "H")}}, "gone on alone since")
+	f.must(&VolumeAdopt{Name: "r", Version: old.Version, U: []api.Replica{replica("a", "H"), replica("b", "H")}})
 	if v := f.volume(); v.Epoch <= old.Epoch || v.Version <= old.Version {
 		t.Errorf("epoch and version went from %d, %d to %d, %d", old.Epoch, old.Version, v.Epoch, v.Version)
 	}
@@ -298,4 +299,16 @@ func TestUncleanDemotion(t *testing.T) {
 	if v := f.volume(); len(v.U) != 1 || v.U[0].Node != "a" || v.U[0].Generation != "G1" {
 		t.Errorf("U after the next promotion: %v", v.U)
 	}
+}
+
+// S1: a replica that goes on alone before the volume is in the log voids what was proposed of both.
+func TestAloneVoidsAnAdoption(t *testing.T) {
+	f := founded(t)
+	f.must(&VolumeAlone{Name: "v", Node: "a"})
+	both := []api.Replica{replica("a", "G0"), replica("b", "G0")}
+	f.refuses(&VolumeAdopt{Name: "v", U: both}, "gone on alone since")
+	f.refuses(&VolumeAlone{Name: "v", Node: "a"}, "at version 1, not 0")
+	f.refuses(&VolumeAlone{Name: "v", Node: "x", Version: 1}, "x")
+	f.must(&VolumeAdopt{Name: "v", Version: 1, U: both})
+	f.refuses(&VolumeAlone{Name: "v", Node: "a", Version: 2}, "in the log already")
 }
