@@ -118,6 +118,9 @@ func (w *World) judgeLeases(old, now *state.View) {
 		}
 		w.stats.Expiries++
 		w.note(h, "lease over in the log", "session", b.Session, "state", string(b.State))
+		if w.clocks && b.State == state.LeaseExpired && h.resources > 0 && h.guardProc.alive && !h.guardProc.stopped() && w.now >= h.hung {
+			w.fail("S6", "session %d of %s is over in the log, and its guard has not ended what runs in it", b.Session, h.name)
+		}
 		if w.clocks && h.up && h.leaseLive() && h.pageSession == b.Session {
 			w.fail("S6", "session %d of %s is over in the log (%s) and runs on its lease page for %v", b.Session, h.name, b.State, h.page.Sub(h.clock.Boottime()))
 		}

@@ -81,6 +81,7 @@ func (h *host) startDaemon() {
 	d.every(200*time.Millisecond, "join", d.join)
 	if h.kind == state.Data {
 		d.every(100*time.Millisecond, "roles", d.roles)
+		d.every(feedEvery, "feed", d.feed)
 		w.later(h.daemonProc, w.between(time.Millisecond, 20*time.Millisecond), "resume volumes", d.resumeVolumes)
 	}
 }
@@ -292,6 +293,7 @@ func (d *daemon) compare() {
 	if d.old == nil || !sameRecord(d.old.Volumes[volumeName], view.Volumes[volumeName]) {
 		d.push()
 	}
+	d.feed()
 	d.old = view
 }
 

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"holdfast/internal/api"
-	"holdfast/internal/cluster/raftlog"
 )
 
 // heal ends every fault: hosts are up, processes run, links are open, disks work.
@@ -288,7 +287,7 @@ func (w *World) faultLogWiped() {
 	w.note(h, "log wiped")
 	w.truth.wiped = w.truth.index
 	h.powerOff()
-	h.log = raftlog.Disk{}
+	h.log.Wipe()
 	w.undo(w.length(), "boot", h.boot)
 }
 

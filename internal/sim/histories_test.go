@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"holdfast/internal/api"
-	"holdfast/internal/cluster/raftlog"
 	"holdfast/internal/cluster/state"
 )
 
@@ -198,7 +197,7 @@ func TestAmnesiacVoter(t *testing.T) {
 	primary.powerOff()
 	witness := s.hosts[2]
 	witness.powerOff()
-	witness.log = raftlog.Disk{}
+	witness.log.Wipe()
 	s.rejoin(other)
 	witness.boot()
 	index := s.truth.index

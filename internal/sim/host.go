@@ -106,6 +106,9 @@ func (h *host) powerOff() {
 		p.end()
 	}
 	h.daemon, h.guard, h.volume = nil, nil, nil
+	if h.disk != nil {
+		h.w.balance[h.index] = &balancer{h: h}
+	}
 	h.kernel.abort()
 	h.w.link.hostDown(h)
 	if h.disk != nil {

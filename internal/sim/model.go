@@ -213,6 +213,9 @@ func (w *World) judgeFlush(o *op) {
 func (w *World) tookOver(h *host, epoch uint64) {
 	w.stats.Promotions++
 	w.note(h, "is Primary", "epoch", epoch, "weak", h.disk.weak)
+	if rec := w.truth.volume; rec.Adopted && (rec.Primary != h.name || rec.Epoch != epoch) && (rec.Epoch > 1 || rec.Primary != "") {
+		return // it carries on a tenure that is over, as an old view has it; without a lease it completes nothing
+	}
 	if w.truth.volume.Adopted {
 		w.judgeDisk("S1", h, "is Primary")
 	}

@@ -98,6 +98,9 @@ func (r *replication) pairUp() {
 		}
 		p.ends[i] = &linkEnd{p: p, h: side.h, life: side.life, link: l, heard: w.now, watched: w.now}
 	}
+	if a.cfg.Bound && a.cfg.Epoch != b.cfg.Epoch {
+		w.fail("S3", "a connection between epochs %d and %d", a.cfg.Epoch, b.cfg.Epoch)
+	}
 	p.ends[0].other, p.ends[1].other = p.ends[1], p.ends[0]
 	r.pairs = append(r.pairs[:0], append(r.livePairs(), p)...)
 	r.wants = [2]*want{}

@@ -7,9 +7,6 @@ import (
 	"holdfast/internal/cluster/state"
 )
 
-// balancer is a balancer's view of who serves.
-type balancer struct{}
-
 // healthy tells whether everything is as it should be: all is up, both replicas are in U, one of them Primary, connected
 // and equal.
 func (w *World) healthy() bool {

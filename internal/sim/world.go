@@ -101,6 +101,9 @@ func New(seed uint64, opts Options) *World {
 	for i := range w.cuts {
 		w.cuts[i] = make([]int, len(w.hosts))
 	}
+	for _, h := range w.data {
+		w.balance = append(w.balance, &balancer{h: h})
+	}
 	w.link = &replication{w: w}
 	w.res = w.resource()
 	w.model = newModel(w)
@@ -161,6 +164,7 @@ func (w *World) resource() *resfile.Resource {
 // Start boots every host and, if the options say so, has the first be Primary before there is a cluster.
 func (w *World) Start() {
 	w.found()
+	w.judgeBalancers()
 	for _, h := range w.hosts {
 		h.boot()
 	}

@@ -2,7 +2,11 @@
 // one a connection goes to. It is a core: pure functions of its arguments.
 package pool
 
-import "slices"
+import (
+	"slices"
+
+	"holdfast/internal/planted"
+)
 
 // Health is what the probe says of a backend.
 type Health int
@@ -94,7 +98,7 @@ func judge(b Backend, v View) Verdict {
 	switch {
 	case b.Node != "" && slices.Contains(v.Lost, b.Node):
 		return Verdict{Reason: ReasonLost}
-	case v.Follow && v.Now >= v.ConfirmedUntil:
+	case v.Follow && v.Now >= v.ConfirmedUntil && !planted.BalancerStale:
 		return Verdict{Reason: ReasonStale}
 	case v.Follow && v.Primary == "":
 		return Verdict{Reason: ReasonNoPrimary}

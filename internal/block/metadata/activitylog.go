@@ -3,6 +3,8 @@ package metadata
 import (
 	"fmt"
 	"slices"
+
+	"holdfast/internal/planted"
 )
 
 // ActivityLog is the set of 4 MiB extents a Primary may write to: after a crash exactly these are taken as out of sync.
@@ -100,7 +102,7 @@ func (a *ActivityLog) Get(extent uint32) Access {
 func (a *ActivityLog) victim() int {
 	for i := a.recent.oldest(); i >= 0; i = a.recent.newer(i) {
 		s := &a.slots[i]
-		if s.extent == alFreeExtent || s.refs == 0 && s.hot && s.mark <= a.confirmed {
+		if s.extent == alFreeExtent || s.refs == 0 && s.hot && (s.mark <= a.confirmed || planted.ExtentLeavesEarly) {
 			return i
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/planted"
 )
 
 // adopted tells whether the log knows this volume, so that its rules hold rather than DRBD's.
@@ -60,6 +61,9 @@ func matches(r api.Replica, device, current uint64) bool {
 
 // selfInU tells whether this disk is in U.
 func (m *Machine) selfInU() bool {
+	if planted.PromoteOutsideU {
+		return m.attached
+	}
 	r, ok := m.entry(m.set.Node)
 	return ok && m.attached && m.disk != generation.Inconsistent && matches(r, m.device, m.uuids.Current)
 }
@@ -194,7 +198,9 @@ func (m *Machine) takeGeneration() {
 		m.path = pathGone
 		m.do(PathGone)
 	}
-	m.uuids = m.uuids.NewCurrent(parse(r.Generation), m.primary())
+	if !planted.GenerationForgotten {
+		m.uuids = m.uuids.NewCurrent(parse(r.Generation), m.primary())
+	}
 	m.do(WriteBitmap, Store)
 	m.log("new current UUID " + m.uuids.String())
 	if m.primary() && m.frozen == "" {

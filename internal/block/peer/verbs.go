@@ -176,8 +176,8 @@ func (m *Machine) settlePromotion() {
 		m.sendState()
 	}
 	switch {
-	case m.peerInU() && (m.crashed || m.env.OOS > 0):
-		m.remove("it may hold other writes than this disk, which failed as Primary")
+	case m.peerInU() && (m.crashed || m.env.OOS > 0 || m.linkUp && m.peer.hasUUIDs && !m.peerDiskInU()):
+		m.remove("its disk may hold other writes than this one")
 		if m.linkUp {
 			m.emit(Effect{Do: CloseLink, Text: "the peer must leave U before it can be resynced"})
 		}

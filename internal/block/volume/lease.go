@@ -1,6 +1,9 @@
 package volume
 
-import "holdfast/internal/clock"
+import (
+	"holdfast/internal/clock"
+	"holdfast/internal/planted"
+)
 
 // leaseLive tells whether the node's lease runs. Without a page, or with a guard that is not armed, there is none.
 func (e *engine) leaseLive() bool {
@@ -15,6 +18,9 @@ func (e *engine) leaseLive() bool {
 		return false
 	}
 	deadline := e.lease.Deadline()
+	if planted.VolumeIgnoresLease {
+		return true
+	}
 	return deadline != clock.Boottime(0) && e.now() < deadline
 }
 

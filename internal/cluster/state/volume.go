@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/cluster"
+	"holdfast/internal/planted"
 )
 
 // VolumeAdopt records the first U of a volume (S1): two replicas, connected, UpToDate, with the same current UUID and no
@@ -117,10 +118,10 @@ func (c *VolumePromote) apply(t *tx) (Result, error) {
 	if !t.LeaseLive(c.Node, c.Session) {
 		return v.result(), refusal("%s has no lease (session %d)", c.Node, c.Session)
 	}
-	if _, in := v.Replica(c.Node); !in {
+	if _, in := v.Replica(c.Node); !in && !planted.PromoteOutsideU {
 		return v.result(), refusal("%s has no up-to-date replica of volume %s; those are on %s", c.Node, c.Name, v.nodes())
 	}
-	if !v.Holds(c.Node, c.DeviceUUID, c.Generation) {
+	if !v.Holds(c.Node, c.DeviceUUID, c.Generation) && !planted.PromoteOutsideU {
 		return v.result(), refusal("the disk of %s (device %s, generation %s) is not the one that is up to date in volume %s; it needs a full resync", c.Node, c.DeviceUUID, c.Generation, c.Name)
 	}
 	if v.Unclean && len(v.U) > 1 {

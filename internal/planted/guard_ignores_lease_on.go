@@ -1,0 +1,6 @@
+//go:build bug_guard_ignores_lease
+
+package planted
+
+// GuardIgnoresLease: the guard does not enforce the deadline.
+const GuardIgnoresLease = true
