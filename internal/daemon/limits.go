@@ -12,6 +12,8 @@ const (
 	volumeReplaceAgain = time.Second
 	// childPoll is how often a wait for another process's socket looks again.
 	childPoll = 20 * time.Millisecond
+	// reconsiderEvery is the pause between two looks at volumes that are not in the log yet.
+	reconsiderEvery = time.Second
 	// proposeTimeout bounds a proposal to the log made for a local caller.
 	proposeTimeout = 10 * time.Second
 )

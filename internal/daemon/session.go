@@ -88,7 +88,7 @@ func (s *session) found() error {
 func (s *session) run() {
 	ctx := s.ctx
 	s.raft.Start()
-	for _, part := range []func(context.Context){s.join, s.pulse.run, s.keeper.run, s.watch, s.feedBalancer, s.think} {
+	for _, part := range []func(context.Context){s.join, s.pulse.run, s.keeper.run, s.watch, s.feedBalancer, s.think, s.reconsider} {
 		s.wg.Go(func() { part(ctx) })
 	}
 	s.wg.Go(func() {
@@ -199,6 +199,26 @@ func (s *session) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		}
+	}
+}
+
+// reconsider looks again at volumes that are not in the log: a proposal may have failed, or there was no lease when the status
+// came, and a volume at rest has nothing new to say.
+func (s *session) reconsider(ctx context.Context) {
+	again := time.NewTicker(reconsiderEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+		for _, name := range s.d.volumes.running() {
+			st := s.d.volumes.status(name)
+			if peer, err := s.d.peerOf(name); err == nil && st != nil {
+				s.tenures.consider(name, peer, st)
+			}
 		}
 	}
 }

@@ -60,10 +60,14 @@ func (c *client) next() {
 		return
 	}
 	block := w.model.places[w.rng.IntN(len(w.model.places))]
-	switch k := w.rng.IntN(20); {
+	k := w.rng.IntN(20)
+	if w.opts.Plain {
+		k %= 18
+	}
+	switch {
 	case k < 10:
 		w.model.values++
-		c.issue(&op{kind: kernel.Write, block: block, value: w.model.values, fua: w.model.fuaOnly(block) || w.chance(6)})
+		c.issue(&op{kind: kernel.Write, block: block, value: w.model.values, fua: !w.opts.Plain && (w.model.fuaOnly(block) || w.chance(6))})
 	case k < 18:
 		c.issue(&op{kind: kernel.Read, block: block})
 	default:

@@ -82,6 +82,7 @@ func (h *host) startDaemon() {
 	if h.kind == state.Data {
 		d.every(100*time.Millisecond, "roles", d.roles)
 		d.every(feedEvery, "feed", d.feed)
+		d.every(time.Second, "consider", d.reconsider)
 		w.later(h.daemonProc, w.between(time.Millisecond, 20*time.Millisecond), "resume volumes", d.resumeVolumes)
 	}
 }

@@ -502,3 +502,60 @@ func TestPrimaryAdoptedWhileItLosesItsPeer(t *testing.T) {
 		})
 	}
 }
+
+// S3: a side that has not heard of the new epoch gets no connection to one that has.
+func TestConnectionBelongsToOneEpoch(t *testing.T) {
+	s := newStory(t, Options{})
+	for range 4 {
+		primary, other := s.sides()
+		primary.standby = true
+		s.until("a demotion", func() bool { return s.truth.volume.Primary == "" })
+		primary.daemonProc.pause()
+		s.primaryOn(other)
+		s.run(time.Second)
+		s.wake(primary.daemonProc)
+		primary.standby = false
+		s.until("a whole cluster", s.healthy)
+	}
+	s.end()
+}
+
+// S5: what was written since the last flush is in the activity log, however many extents are wanted.
+func TestExtentsStayUntilFlushed(t *testing.T) {
+	s := newStory(t, Options{Size: 13*4<<20 + 64<<10, Plain: true})
+	for range 12 {
+		primary, other := s.sides()
+		s.acks(40)
+		primary.powerOff() // its disk was flushed with the activity log, the other's was not
+		other.powerOff()
+		s.run(100 * time.Millisecond)
+		primary.boot()
+		s.primaryOn(primary)
+		other.boot()
+		s.until("a whole cluster", s.healthy)
+	}
+	s.end()
+}
+
+// S1: a volume at rest is taken into the log although the first proposals came to nothing.
+func TestAdoptionIsTriedAgain(t *testing.T) {
+	s := rawStory(t, Options{})
+	a, b := s.data[0], s.data[1]
+	a.bare, b.bare = true, true
+	s.Start()
+	a.guardProc.pause() // no guard, no lease, and without one no proposal
+	b.guardProc.pause()
+	s.until("a leader", func() bool { return s.leader() != nil })
+	a.runAlone()
+	b.runAlone()
+	s.run(10 * time.Millisecond)
+	a.daemon.meet()
+	b.daemon.meet()
+	s.run(3 * time.Second)
+	s.wake(a.guardProc)
+	s.wake(b.guardProc)
+	s.until("the volume in the log", func() bool { return s.truth.volume.Adopted })
+	a.bare, b.bare = false, false
+	s.startClients(1)
+	s.end()
+}

@@ -92,7 +92,7 @@ func newModel(w *World) model {
 	const used = 12
 	for i := range used {
 		place := i * total / used
-		if i%3 == 2 { // a neighbour: overlapping extents, and requests that follow one another
+		if i%4 == 3 { // a neighbour: overlapping extents, and requests that follow one another
 			place = m.places[len(m.places)-1] + 1
 		}
 		m.places = append(m.places, place)
@@ -102,7 +102,7 @@ func newModel(w *World) model {
 }
 
 // fuaOnly tells whether a block is only written with FUA.
-func (m *model) fuaOnly(block int) bool { return block%2 == 1 }
+func (m *model) fuaOnly(block int) bool { return block%2 == 1 && !m.w.opts.Plain }
 
 // acknowledged lists the newest acknowledged write of each place: what a flush that begins now must make durable.
 func (m *model) acknowledged(into []uint64) []uint64 {

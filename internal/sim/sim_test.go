@@ -105,11 +105,11 @@ var plantedBugs = []struct {
 	{tag: "promote_outside_u", test: "TestBothHostsDownAndBackInEachOrder", says: "S1"},
 	{tag: "volume_ignores_lease", test: "TestPausedProcessResumes", says: "S"},
 	{tag: "guard_ignores_lease", test: "TestNoPromotionBeforeTheLeaseIsOver", says: "S6"},
-	{tag: "wiped_voter_votes", test: "TestAmnesiacVoter", says: "without a memory"},
-	{tag: "old_epoch_connects", test: "TestSim", args: []string{"-seeds=20"}, says: "S3"},
-	{tag: "extent_leaves_early", test: "TestSim", args: []string{"-seeds=200", "-size=37814272", "-events=8000"}, says: "S5"},
+	{tag: "wiped_voter_votes", test: "TestAmnesiacVoter", says: "another state than others"},
+	{tag: "old_epoch_connects", test: "TestConnectionBelongsToOneEpoch", says: "S3"},
+	{tag: "extent_leaves_early", test: "TestExtentsStayUntilFlushed", says: "S5"},
 	{tag: "generation_forgotten", test: "TestReplicaAddedWhileDegraded", says: "progress"},
-	{tag: "bit_lost", test: "TestProposalOfUnknownOutcome", says: "S5"},
+	{tag: "bit_lost", test: "TestJoinRaceWithASlowPrimary", says: "S5"},
 	{tag: "balancer_stale", test: "TestNoPromotionBeforeTheLeaseIsOver", says: "S7"},
 }
 

@@ -112,6 +112,13 @@ func (d *daemon) want(w api.VolumeWant) {
 	}
 }
 
+// reconsider is session.reconsider.
+func (d *daemon) reconsider() {
+	if d.status != nil {
+		d.consider(d.status)
+	}
+}
+
 // consider is tenures.consider with its conditions.
 func (d *daemon) consider(st *api.VolumeStatus) {
 	rec := d.view().Volumes[volumeName]

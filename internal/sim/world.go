@@ -28,6 +28,8 @@ type Options struct {
 	Quiet bool
 	// PrimaryBefore: host 0 is Primary under DRBD's rules before the cluster takes the volume in.
 	PrimaryBefore bool
+	// Plain: clients neither flush nor write durably.
+	Plain bool
 	// Log, if not nil, gets what the real parts log, with the virtual time.
 	Log slog.Handler
 }
@@ -133,7 +135,7 @@ func (w *World) draw() {
 	if o.Size == 0 {
 		o.Size = 256 << 10
 		if !o.Quiet && kind == 0 {
-			o.Size = 9*4<<20 + 64<<10 // more extents than the smallest activity log has room for
+			o.Size = 13*4<<20 + 64<<10 // more extents than the smallest activity log has room for
 		}
 	}
 	if o.ALExtents == 0 {
