@@ -24,6 +24,24 @@ test: setup build test-race interop test-lab
 test-race:
 	CGO_ENABLED=1 go test -race -p 1 -timeout 20m $(PACKAGES)
 
+# The simulator without the race detector (it has one goroutine): named histories, planted bugs, and SIM_SEEDS seeds of
+# SIM_EVENTS events and a healed phase in each of SIM_JOBS processes. A failure prints the command that repeats it.
+SIM_JOBS   ?= 2
+SIM_SEEDS  ?= 1000
+SIM_EVENTS ?= 3000
+SIM_RUN = cd internal/sim && seq 1 $(SIM_JOBS) | xargs -P $(SIM_JOBS) -I{} ../../build/sim.test -test.run '^TestSim$$' -test.timeout 24h -first {}$(1)
+test-sim:
+	CGO_ENABLED=0 go test -count=1 -timeout 20m ./internal/sim
+	CGO_ENABLED=0 go test -c -o build/sim.test ./internal/sim
+	$(call SIM_RUN,000000) -seeds $(SIM_SEEDS) -events $(SIM_EVENTS)
+
+# make soak [SOAK_EVENTS=200000000] [SOAK_FIRST=000000000] [SIM_JOBS=2]: so many events in all, over new seeds.
+SOAK_EVENTS ?= 200000000
+SOAK_FIRST  ?= 000000000
+soak:
+	CGO_ENABLED=0 go test -c -o build/sim.test ./internal/sim
+	$(call SIM_RUN,$(SOAK_FIRST)) -total $$(( $(SOAK_EVENTS) / $(SIM_JOBS) )) -events 8000
+
 # One package at a time: they share the machine's two or more cores with the hosts they make.
 test-lab: build
 	HOLDFAST_LAB=1 HOLDFAST_PROGRAM=$(CURDIR)/$(PROGRAM) CGO_ENABLED=0 go test -count=1 -p 1 -timeout 40m $(LAB_PACKAGES)
