@@ -80,6 +80,9 @@ func (w *World) judgeVolume(before, now state.Volume) {
 	if !now.Adopted {
 		return
 	}
+	if !before.Adopted && now.Primary != "" { // its tenure goes on
+		w.truth.tenure, w.truth.tenureOf = now.Epoch, w.host(now.Primary)
+	}
 	if len(now.U) == 0 {
 		w.fail("S1", "U is empty")
 	}

@@ -148,9 +148,17 @@ func (m *model) record(o *op, err error) {
 		m.history.add(o, registerInput{true, o.block, o.value}, 0, int64(o.returned))
 	case o.kind == kernel.Write && !errors.Is(err, errNeverRan):
 		m.history.add(o, registerInput{true, o.block, o.value}, 0, forever)
-	case o.kind == kernel.Read && err == nil:
+	case o.kind == kernel.Read && err == nil && !m.early(o):
 		m.history.add(o, registerInput{false, o.block, 0}, page(o.read).sectors()[0], int64(o.returned))
 	}
+}
+
+// early tells that a read has returned a write that was still under way, which a failover may take back: reads are local,
+// as DRBD's are (docs/SAFETY.md).
+func (m *model) early(o *op) bool {
+	b := m.blocks[o.block]
+	seq, ok := b.at(page(o.read).sectors()[0], b.safe)
+	return ok && seq > b.floor
 }
 
 func (h *history) add(o *op, in registerInput, out uint64, end int64) {
