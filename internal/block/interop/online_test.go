@@ -113,9 +113,6 @@ func noiseAligned(seed int64, n int) []byte {
 
 // TestCrashes: each side loses power as Primary while it writes; the activity log's extents are resynced.
 func TestCrashes(t *testing.T) {
-	if !long() {
-		t.Skip("boots the machine twice: make interop INTEROP=full")
-	}
 	v, n := couple(t, "C", "", "")
 	inSync(t, v, n, true)
 	n.write(0, noiseAligned(1, 1<<20))

@@ -53,9 +53,6 @@ func TestWrongSecret(t *testing.T) {
 
 // TestDisklessPrimary: the kernel's Primary gives its disk up and reads from holdfast; with a new disk it is resynced.
 func TestDisklessPrimary(t *testing.T) {
-	if !long() {
-		t.Skip("in the long version: make interop INTEROP=full")
-	}
 	v, n := couple(t, "C", "", "")
 	inSync(t, v, n, false)
 	want := v.run(t, "dd if=/dev/drbd1 bs=64k count=40 iflag=direct 2>/dev/null | md5sum")

@@ -21,12 +21,9 @@ func couple(t *testing.T, protocol, net, disk string) (*machine, *node) {
 	return coupleSized(t, protocol, net, disk, diskSize)
 }
 
-// coupleSized gives holdfast's disk another size than the machine's, in the long version: the smaller one counts.
+// coupleSized gives holdfast's disk another size than the machine's: the smaller one counts.
 func coupleSized(t *testing.T, protocol, net, disk string, size int64) (*machine, *node) {
 	t.Helper()
-	if !long() {
-		size = diskSize
-	}
 	v := need(t)
 	dir := t.TempDir()
 	text := config(dir, protocol, net, disk)
