@@ -48,11 +48,16 @@ func known(t *testing.T, words []string) bool {
 	case "$H":
 		return knownToLab(words[1:])
 	case "drbdadm":
-		return contains(t, words[1], func(e drbd.Env) { drbd.Run([]string{"--help"}, e) })
+		if verb := slices.IndexFunc(words[1:], func(w string) bool { return !strings.HasPrefix(w, "-") }); verb >= 0 {
+			return contains(t, words[1+verb], func(e drbd.Env) { drbd.Run([]string{"--help"}, e) })
+		}
+		return true
 	case "pcs":
 		return knownToPCS(words[1:])
 	}
 	switch {
+	case words[1] == "drbd" && len(words) > 7 && words[2] == "meta":
+		return contains(t, words[7], func(e drbd.Env) { drbd.RunMeta(nil, drbd.Env{Stdout: e.Stderr, Stderr: e.Stdout}) })
 	case words[1] == "drbd":
 		return len(words) == 2 || known(t, append([]string{"drbdadm"}, words[2:]...))
 	case words[1] == "lab":
@@ -80,7 +85,7 @@ func knownToPCS(words []string) bool {
 		args := append(slices.Clone(words[:n]), "--help")
 		if pcs.Run(args, pcs.Env{Root: paths.Root("/nowhere"), Stdout: &out, Stderr: &out}) == 0 {
 			// One word alone is only a group of verbs, unless nothing follows.
-			return n > 1 || len(words) == 1 || strings.Contains(out.String(), "    "+words[0]+" [")
+			return n > 1 || len(words) == 1 || strings.Contains(out.String(), "    "+words[0]+" [") || strings.Contains(out.String(), "    "+words[0]+" --")
 		}
 	}
 	return false
