@@ -11,7 +11,7 @@ import (
 
 const (
 	// testSeed is the seed whose schedule the tests play, testMinutes for how long, testLimit the bound of all of it.
-	testSeed = 2
+	testSeed    = 2
 	testMinutes = 5
 	testLimit   = 25 * time.Minute
 )
