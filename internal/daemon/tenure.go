@@ -32,10 +32,13 @@ type tenures struct {
 
 	mu   sync.Mutex
 	busy map[string]bool // volumes with a proposal under way that a want or a status caused; one at a time each
+	// ended is the epoch of each volume whose end was proposed last: if the outcome is not known, the proposal may yet be
+	// applied, so that nothing may be begun in that epoch again.
+	ended map[string]uint64
 }
 
 func newTenures(node string, log replicatedLog, v *volumes, session func() uint64, event func(string, map[string]any), l *slog.Logger) *tenures {
-	return &tenures{node: node, log: log, volumes: v, session: session, event: event, slog: l, busy: map[string]bool{}}
+	return &tenures{node: node, log: log, volumes: v, session: session, event: event, slog: l, busy: map[string]bool{}, ended: map[string]uint64{}}
 }
 
 // record is the log's record of a volume; ok false when it is not adopted.
@@ -74,6 +77,13 @@ func (t *tenures) promote(ctx context.Context, volume string) error {
 		return fmt.Errorf("promote %s: the volume is not up on %s", volume, t.node)
 	}
 	fresh := rec.Primary != t.node || rec.PrimarySession != t.session()
+	if !fresh && t.hasEnded(volume, rec.Epoch) {
+		if err := t.end(ctx, rec, st.CrashedPrimary); err != nil {
+			return fmt.Errorf("promote %s on %s: the end of the last tenure has to be settled first: %w", volume, t.node, err)
+		}
+		rec, _ = t.record(volume)
+		fresh = true
+	}
 	if fresh {
 		if err := t.begin(ctx, rec, st); err != nil {
 			return fmt.Errorf("promote %s on %s: %w", volume, t.node, err)
@@ -98,8 +108,21 @@ func (t *tenures) giveBack(ctx context.Context, rec state.Volume, why error) err
 	if !errors.As(why, &refused) {
 		return why
 	}
-	back := t.propose(context.WithoutCancel(ctx), &state.VolumeDemote{Name: rec.Name, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch})
-	return errors.Join(why, back)
+	return errors.Join(why, t.end(context.WithoutCancel(ctx), rec, false))
+}
+
+// end has the log end the tenure of rec.
+func (t *tenures) end(ctx context.Context, rec state.Volume, unclean bool) error {
+	t.mu.Lock()
+	t.ended[rec.Name] = rec.Epoch
+	t.mu.Unlock()
+	return t.propose(ctx, &state.VolumeDemote{Name: rec.Name, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch, Unclean: unclean})
+}
+
+func (t *tenures) hasEnded(volume string, epoch uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return epoch != 0 && t.ended[volume] == epoch
 }
 
 // begin asks the log for a new epoch with this node as Primary.
@@ -144,8 +167,7 @@ func (t *tenures) demote(ctx context.Context, volume string) error {
 	}
 	// A process that failed as Primary, or replaced one, is Secondary at once, and not as clean as one that was demoted.
 	st := t.volumes.status(volume)
-	end := &state.VolumeDemote{Name: volume, Node: t.node, Session: rec.PrimarySession, Epoch: rec.Epoch, Unclean: st == nil || st.CrashedPrimary}
-	if err := t.propose(ctx, end); err != nil {
+	if err := t.end(ctx, rec, st == nil || st.CrashedPrimary); err != nil {
 		return fmt.Errorf("demote %s: the volume is Secondary, but the cluster does not know: %w", volume, err)
 	}
 	t.event("volume.demoted", map[string]any{"volume": volume, "epoch": rec.Epoch})

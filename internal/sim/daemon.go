@@ -44,6 +44,7 @@ type daemon struct {
 	nextID  uint64
 	acting  bool // a promotion or demotion is under way
 	toVol   instant
+	ended   uint64 // tenures.ended
 }
 
 // task waits for the log.

@@ -161,6 +161,8 @@ func (d *daemon) roles() {
 	case !rec.Adopted:
 	case rec.Primary == h.name && h.standby:
 		d.demote()
+	case rec.Primary == h.name && rec.PrimarySession == d.session && d.ended == rec.Epoch:
+		d.end(rec, d.status.CrashedPrimary)
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.status.Role != "Primary":
 		d.acting = true
 		d.becomePrimary(rec, false)
@@ -193,8 +195,7 @@ func (d *daemon) becomePrimary(rec state.Volume, fresh bool) {
 		if r.Code == 0 || !fresh {
 			return
 		}
-		d.acting = true
-		d.propose(0, &state.VolumeDemote{Name: volumeName, Node: d.h.name, Session: rec.PrimarySession, Epoch: rec.Epoch}, func(error) { d.acting = false })
+		d.end(rec, false)
 	})
 }
 
@@ -220,10 +221,15 @@ func (d *daemon) demote() {
 		if r.Code != 0 || rec.Primary != d.h.name {
 			return
 		}
-		d.acting = true
-		d.propose(0, &state.VolumeDemote{Name: volumeName, Node: d.h.name, Session: rec.PrimarySession, Epoch: rec.Epoch,
-			Unclean: d.status == nil || d.status.CrashedPrimary}, func(error) { d.acting = false })
+		d.end(rec, d.status == nil || d.status.CrashedPrimary)
 	})
+}
+
+// end is tenures.end: nothing is begun in that epoch again.
+func (d *daemon) end(rec state.Volume, unclean bool) {
+	d.acting, d.ended = true, rec.Epoch
+	d.propose(0, &state.VolumeDemote{Name: volumeName, Node: d.h.name, Session: rec.PrimarySession, Epoch: rec.Epoch, Unclean: unclean},
+		func(error) { d.acting = false })
 }
 
 // errAborted is what the kernel answers for a device that was aborted.
