@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X holdfast/internal/version.stamp=$(VERSION)
 LAB_PACKAGES = $(shell go list ./... | grep -E '/internal/(lab|cli/lab)(/|$$)')
 PACKAGES     = $(shell go list ./... | grep -vE '/internal/(lab|cli/lab)(/|$$)')
 
-.PHONY: all setup build test test-race test-lab interop demo bench lint clean
+.PHONY: all setup build test test-race test-lab interop demo bench conformance lint clean
 
 all: build
 
@@ -59,6 +59,11 @@ demo: setup build
 bench: build
 	go test -run '^$$' -bench . -benchmem ./...
 	$(PROGRAM) lab bench
+
+# make conformance DATA=DIR: Pacemaker's regression cases (NAME.xml, .exp, .scores, .summary), compared; docs/SCHEDULER.md.
+conformance:
+	@test -d '$(DATA)' || { echo 'usage: make conformance DATA=DIR, a directory of cases: see docs/SCHEDULER.md' >&2; exit 2; }
+	HOLDFAST_CONFORMANCE='$(abspath $(DATA))' CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestConformance$$' ./internal/cli/simulate
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi

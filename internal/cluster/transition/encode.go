@@ -3,6 +3,7 @@ package transition
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,11 +96,7 @@ func writeBody(b *strings.Builder, a *Action) {
 		attr(b, "type", a.Type)
 		b.WriteString("/>\n")
 	}
-	b.WriteString("        <attributes")
-	for _, k := range slices.Sorted(maps.Keys(a.Attrs)) {
-		attr(b, k, a.Attrs[k])
-	}
-	b.WriteString("/>\n")
+	writeAttributes(b, a.Attrs)
 	if len(a.Downed) > 0 {
 		b.WriteString("        <downed>\n")
 		for _, n := range a.Downed {
@@ -110,6 +107,35 @@ func writeBody(b *strings.Builder, a *Action) {
 		b.WriteString("        </downed>\n")
 	}
 }
+
+// writeAttributes writes parameters as attributes; one whose name cannot be an attribute's (an LSB script's "1") becomes a
+// <param> element, as Pacemaker has it.
+func writeAttributes(b *strings.Builder, attrs map[string]string) {
+	var params []string
+	b.WriteString("        <attributes")
+	for _, k := range slices.Sorted(maps.Keys(attrs)) {
+		if attributeName.MatchString(k) {
+			attr(b, k, attrs[k])
+		} else {
+			params = append(params, k)
+		}
+	}
+	if len(params) == 0 {
+		b.WriteString("/>\n")
+		return
+	}
+	b.WriteString(">\n")
+	for _, k := range params {
+		b.WriteString("          <param")
+		attr(b, "name", k)
+		attr(b, "value", attrs[k])
+		b.WriteString("/>\n")
+	}
+	b.WriteString("        </attributes>\n")
+}
+
+// attributeName matches what XML allows as an attribute's name, of what parameters are called.
+var attributeName = regexp.MustCompile(`^[\pL_][\pL\pN_.:-]*$`)
 
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "\n", "&#10;", "\t", "&#9;", "\r", "&#13;")
 

@@ -212,3 +212,15 @@ func TestParamsAndMeta(t *testing.T) {
 		t.Error(a.OnFail(), a.HistoryKey())
 	}
 }
+
+// A parameter named as no attribute can be (older scripts take "1", "2") must not spoil the document.
+func TestXMLWithOddParameterNames(t *testing.T) {
+	g := &Graph{Actions: []*Action{{ID: 1, Resource: "r", Class: "lsb", Type: "x", Task: "start", Key: "r_start_0",
+		Attrs: map[string]string{"1": "a<b", "with space": "c", "ip": "d"}}}}
+	text := string(g.XML())
+	for _, want := range []string{`<attributes ip="d">`, `<param name="1" value="a&lt;b"/>`, `<param name="with space" value="c"/>`, `</attributes>`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}
