@@ -92,7 +92,11 @@ func (l *lead) start(w *walk, a *transition.Action) {
 	case a.Kind == transition.Pseudo:
 		w.walker.Done(a.ID, true)
 	case a.Task == transition.TaskClearFailCount:
-		l.clearFailures(w, a)
+		edit := state.StatusEdit{ClearFailures: &state.HistoryEdit{Node: a.Node, Resource: a.Resource}}
+		l.editStatus(w, a, edit)
+	case a.Task == transition.TaskForget:
+		edit := state.StatusEdit{DeleteHistory: &state.HistoryEdit{Node: a.Node, Resource: a.Resource}}
+		l.editStatus(w, a, edit)
 	case a.Task == transition.TaskShutdown:
 		l.fly(w, a, cluster.NoTimeoutAction, func(ctx context.Context) error { return l.c.cfg.Nodes.Leave(ctx, a.Node) })
 	case a.Attrs["CRM_meta_stonith_action"] == "on":
@@ -106,11 +110,11 @@ func (l *lead) start(w *walk, a *transition.Action) {
 	}
 }
 
-func (l *lead) clearFailures(w *walk, a *transition.Action) {
-	edit := state.StatusEdit{ClearFailures: &state.HistoryEdit{Node: a.Node, Resource: a.Resource}}
+// editStatus carries out an action that only changes the recorded status.
+func (l *lead) editStatus(w *walk, a *transition.Action, edit state.StatusEdit) {
 	err := l.record([]state.StatusEdit{edit})
 	if err != nil {
-		l.c.cfg.Logs.Error("failures not cleared", "resource", a.Resource, "node", a.Node, "err", err)
+		l.c.cfg.Logs.Error("status not changed", "action", a.Task, "resource", a.Resource, "node", a.Node, "err", err)
 		l.stale = true
 	}
 	w.walker.Done(a.ID, err == nil)

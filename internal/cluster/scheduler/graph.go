@@ -86,7 +86,7 @@ func (c *cluster) wanted(a *action) bool {
 		return false
 	case a.rsc != nil && !a.rsc.managed && a.interval == 0 && a.task != "monitor":
 		return false
-	case a.pseudo, a.task == "stonith", a.task == "do_shutdown", a.task == "clear_failcount":
+	case a.pseudo, a.task == "stonith", a.task == "do_shutdown", a.task == "clear_failcount", a.task == "lrm_delete":
 		return true
 	case a.node == nil:
 		return false

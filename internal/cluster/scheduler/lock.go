@@ -10,7 +10,7 @@ import (
 // A shutdown lock (shutdown-lock=true) keeps a resource for the node that was shut down with it, until that returns or
 // shutdown-lock-limit is over.
 
-// readLock reads the lock a history entry tells of; one that is over is passed over.
+// readLock reads the lock a history entry tells of; one that is over is forgotten with its history.
 func (c *cluster) readLock(r *resource, n *node, e *cib.Element) {
 	since, err := strconv.ParseInt(e.Get("shutdown-lock"), 10, 64)
 	if !c.conf.shutdownLock || err != nil || since == 0 {
@@ -18,9 +18,16 @@ func (c *cluster) readLock(r *resource, n *node, e *cib.Element) {
 	}
 	at := time.Unix(since, 0)
 	if c.conf.lockLimit > 0 && c.now.After(at.Add(c.conf.lockLimit)) {
+		c.forget(r, n)
 		return
 	}
 	r.lockNode, r.lockedAt = n, at
+}
+
+// forget plans to delete the history of a resource on a node that is down, where no executor could be asked to.
+func (c *cluster) forget(r *resource, n *node) {
+	a := c.action(r, "lrm_delete", 0, n, false)
+	a.crm, a.runnable = true, true
 }
 
 // applyLocks finds what is locked and rules the other nodes out.
@@ -43,6 +50,7 @@ func (c *cluster) applyLock(r *resource) {
 	switch {
 	case r.lockNode != nil && len(r.runningOn) > 0:
 		// It was started elsewhere all the same: leave it there.
+		c.forget(r, r.lockNode)
 		r.lockNode = nil
 	case r.lockNode == nil && len(r.runningOn) == 1 && r.runningOn[0].shutdown && !r.runningOn[0].unclean:
 		r.lockNode = r.runningOn[0]

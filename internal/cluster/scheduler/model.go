@@ -217,7 +217,8 @@ type resource struct {
 	failureIgnored bool
 	blocked        bool
 	startPending   bool
-	lockNode       *node // it is kept for this node, which was shut down with it
+	barred         map[*node]string // the failed operation that rules a node out, in words
+	lockNode       *node            // it is kept for this node, which was shut down with it
 	lockedAt       time.Time
 	allowMigrate   bool    // it may be migrated live
 	migratingFrom  *node   // a live migration has begun here

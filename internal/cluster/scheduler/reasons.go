@@ -67,6 +67,9 @@ func (c *cluster) explainNodes(r *resource) []Reason {
 	var out []Reason
 	for i, n := range c.nodes {
 		why := c.nodeReason(r, n)
+		if why == "" {
+			why = keptOff(r, n)
+		}
 		if why == "" && r.weights[i].present && r.weights[i].score < 0 {
 			why = "a location constraint or colocation keeps it off this node"
 		}
@@ -204,6 +207,9 @@ func (c *cluster) explainEmpty(cl *resource) []Reason {
 			continue
 		}
 		why := c.nodeReason(sample, n)
+		if why == "" {
+			why = keptOff(sample, n)
+		}
 		if why == "" && (!cl.weights[i].present || cl.weights[i].score < 0) {
 			why = "a constraint keeps it off this node"
 		}

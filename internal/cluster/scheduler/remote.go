@@ -149,13 +149,13 @@ func (c *cluster) remoteAttributes(n *node) {
 func (c *cluster) historyReady(n *node, last bool) bool {
 	switch {
 	case last:
-		return n.online || c.conf.stonith
+		return n.online || c.conf.stonith || c.conf.shutdownLock
 	case n.isGuest():
 		return n.connection.role == RoleStarted && n.connection.container.role == RoleStarted
 	case n.remote:
 		return n.connection != nil && n.connection.role == RoleStarted
 	}
-	return n.online || c.conf.stonith
+	return n.online || c.conf.stonith || c.conf.shutdownLock
 }
 
 // settleRemotes decides on the remote nodes that have no history.

@@ -230,12 +230,15 @@ func (h *replay) failed(op *record) {
 	}
 	if failRole == RoleStopped {
 		h.c.ban(target, nil, "failure")
+		h.c.bar(target, nil, op, h.n)
 	}
 	switch op.status {
 	case stHardError, stNotInstalled:
 		h.c.ban(target, h.n, "hard error")
+		h.c.bar(target, h.n, op, h.n)
 	case stFatalError:
 		h.c.ban(target, nil, "fatal error")
+		h.c.bar(target, nil, op, h.n)
 	}
 }
 

@@ -90,6 +90,9 @@ func (e *executor) run(a *transition.Action) string {
 	case transition.TaskClearFailCount:
 		e.doc.ClearFailures(a.Node, a.Resource, "", 0)
 		return fmt.Sprintf("Cluster action:  %s for %s on %s", a.Task, a.Instance, a.Node)
+	case transition.TaskForget:
+		e.doc.DeleteHistory(a.Node, a.Resource)
+		return fmt.Sprintf("Cluster action:  %s for %s on %s", a.Task, a.Instance, a.Node)
 	case transition.TaskCancel:
 		e.doc.DeleteRecurring(a.Node, a.Resource, a.Attrs["CRM_meta_operation"], a.Interval)
 	case transition.TaskDelete:

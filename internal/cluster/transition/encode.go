@@ -67,6 +67,9 @@ func writeSynapse(b *strings.Builder, id int, a *Action, byID map[int]*Action) {
 // writeHead writes the element's name and the attributes that identify the action.
 func writeHead(b *strings.Builder, a *Action) {
 	b.WriteString(a.Element())
+	if a.Task == TaskForget {
+		attr(b, "mode", "cib")
+	}
 	attr(b, "id", strconv.Itoa(a.ID))
 	attr(b, "operation", a.Task)
 	attr(b, "operation_key", a.Key)

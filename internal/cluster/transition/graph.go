@@ -52,6 +52,7 @@ const (
 	TaskCancel         = "cancel"
 	TaskDelete         = "delete"
 	TaskClearFailCount = "clear_failcount"
+	TaskForget         = "lrm_delete"
 	TaskStonith        = "stonith"
 	TaskShutdown       = "do_shutdown"
 )
