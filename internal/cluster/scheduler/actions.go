@@ -104,7 +104,8 @@ func (c *cluster) settleAction(a *action) {
 func (c *cluster) settleRunnable(a *action) {
 	n, r := a.node, a.rsc
 	switch {
-	case a.pseudo || r.kind != primitive:
+	case a.pseudo || r.kind != primitive, a.task == "lrm_delete":
+		// No node has to do anything.
 	case n == nil:
 		a.runnable = false
 	case !n.online && (!n.isGuest() || n.requiresReset):
