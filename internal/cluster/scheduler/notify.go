@@ -122,7 +122,8 @@ func (c *cluster) takeRoster(cl *resource) *roster {
 			ro.inactive = append(ro.inactive, place{p, nil})
 		}
 		for _, a := range p.actions {
-			if a.optional || !a.runnable || a.node == nil || a.interval > 0 {
+			// What cannot be stopped, its node being lost and fencing impossible, is told of as stopping all the same.
+			if a.optional || !a.runnable && a.task != "stop" || a.node == nil || a.interval > 0 {
 				continue
 			}
 			e := place{p, a.node}
