@@ -66,15 +66,17 @@ func (m *Machine) Disconnect(e Env, id uint64) {
 // requestTimeout bounds the wait for a peer's answer to a change of state.
 const requestTimeout = 2 * time.Second
 
+// disconnected ends the connection, and answers once it is gone: what the operator asks for next must not meet a peer.
 func (m *Machine) disconnected() {
-	p := m.pending
-	m.pending = request{}
 	m.reason = ""
 	if m.linkUp {
+		m.pending.deadline = m.env.Now + requestTimeout
 		m.emit(Effect{Do: CloseLink, Text: "disconnected by the operator"})
-	} else {
-		m.conn = wire.StandAlone
+		return
 	}
+	p := m.pending
+	m.pending = request{}
+	m.conn = wire.StandAlone
 	m.answer(p.id, api.VolumeReply{})
 }
 
@@ -124,6 +126,7 @@ func (m *Machine) primaryBound(p request, epoch uint64) {
 	default:
 		m.epoch = epoch
 		m.emit(Effect{Do: StoreEpoch, Number: epoch})
+		m.disk = generation.UpToDate // it may be Outdated by a resync that was announced and never began: the log knows better
 		m.becomePrimary()
 		m.answer(p.id, api.VolumeReply{})
 	}

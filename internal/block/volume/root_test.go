@@ -54,6 +54,7 @@ func TestRealDevices(t *testing.T) {
 	run(t, "umount", dir)
 	mounted = false
 	p.a.ok(api.VolumeDo{Verb: api.VolumeSecondary})
+	p.b.until("peer Secondary", func(s *api.VolumeStatus) bool { return s.PeerRole == "Secondary" })
 	p.b.ok(api.VolumeDo{Verb: api.VolumePrimary})
 	run(t, "mount", filepath.Join(string(p.b.root), "dev/drbd1"), dir)
 	mounted = true
