@@ -51,6 +51,10 @@ func (r *record) want(n *node, w api.VolumeWant) {
 			r.confirm(n, w.Confirm)
 			return
 		}
+		if w.Alone && !r.adopted && w.Version == r.version {
+			r.version++ // no adoption seen before this one counts
+			return
+		}
 		if w.Version != r.version || r.primary != n.name {
 			return
 		}

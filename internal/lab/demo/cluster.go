@@ -39,7 +39,8 @@ func Volume(ctx context.Context, h *lab.Host, name string) (api.VolumeStatus, er
 	return out.Volumes[0], nil
 }
 
-// Primary is the database host that is Primary by the log, empty when none.
+// Primary is the database host that is Primary by the log, empty when none. A host that a majority does not hear may know
+// no more than how it was: it is not asked.
 func Primary(ctx context.Context, l *lab.Lab) string {
 	for _, name := range []string{tutorial.DB1, tutorial.DB2, tutorial.Web1} {
 		h := l.Host(name)
@@ -49,7 +50,7 @@ func Primary(ctx context.Context, l *lab.Lab) string {
 		look, cancel := context.WithTimeout(ctx, 2*time.Second)
 		st, err := Status(look, h)
 		cancel()
-		if err != nil || len(st.Volumes) == 0 {
+		if err != nil || !st.Quorate || len(st.Volumes) == 0 {
 			continue
 		}
 		return st.Volumes[0].Primary

@@ -262,17 +262,16 @@ func (r *run) recover(ctx context.Context) error {
 		return err
 	}
 	r.blocks.settled()
-	ctx, cancel := context.WithTimeout(ctx, serveLimit)
-	defer cancel()
-	return r.rows.AwaitAckAfter(ctx, time.Now())
+	return nil
 }
 
-// awaitWhole waits until the cluster is whole. What has failed for good, an operator cleans up after a while.
+// awaitWhole waits until the cluster is whole and serves rows. What has failed for good, an operator cleans up after a while: a
+// database killed while it was being started must not be started on that host again, as Pacemaker has it.
 func (r *run) awaitWhole(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, wholeLimit)
 	defer cancel()
 	alone, stop := context.WithTimeout(ctx, cleanupAfter)
-	err := demo.AwaitWhole(alone, r.lab)
+	err := r.awaitServed(alone)
 	stop()
 	if err == nil {
 		return nil
@@ -282,7 +281,14 @@ func (r *run) awaitWhole(ctx context.Context) error {
 	if _, err := persist(ctx, r.lab.Host(tutorial.DB1), "pcs resource cleanup"); err != nil {
 		return err
 	}
-	return demo.AwaitWhole(ctx, r.lab)
+	return r.awaitServed(ctx)
+}
+
+func (r *run) awaitServed(ctx context.Context) error {
+	if err := demo.AwaitWhole(ctx, r.lab); err != nil {
+		return err
+	}
+	return r.rows.AwaitAckAfter(ctx, time.Now())
 }
 
 // judge checks the histories, and compares the replicas of the stopped volume.
