@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,8 @@ type network struct {
 	d     *Daemon
 	links *transport.Transport
 	calls map[string]transport.Handler
+	// shown is the certificate that members are shown, DER; guarded by the daemon's joining.
+	shown []byte
 }
 
 // openNetwork listens, and shows the cluster's certificate if this host has one.
@@ -127,7 +130,11 @@ func (n *network) enter(conf *founding) error {
 	if err != nil {
 		return err
 	}
-	n.links.SetCluster(c)
+	// A start after a stop shows the same certificate: the links stay, since the command to start came over one of them.
+	if leaf := c.Cert.Certificate[0]; !bytes.Equal(leaf, n.shown) {
+		n.links.SetCluster(c)
+		n.shown = leaf
+	}
 	n.know(conf.Peers)
 	return nil
 }
@@ -142,7 +149,10 @@ func (n *network) know(members []state.Member) {
 }
 
 // leave shows no cluster's certificate any more.
-func (n *network) leave() { n.links.SetCluster(nil) }
+func (n *network) leave() {
+	n.links.SetCluster(nil)
+	n.shown = nil
+}
 
 func (n *network) close() error { return n.links.Close() }
 
