@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/clock"
+	"holdfast/internal/loopback"
 )
 
 // mysqlRule follows a volume that db1 or db2 may be Primary of.
@@ -39,7 +40,7 @@ func primary(node string, epoch uint64) (map[string]string, map[string]uint64) {
 func TestFailoverHoldsAndResets(t *testing.T) {
 	h := start(t)
 	db1, db2 := newServer(t, "db1"), newServer(t, "db2")
-	front := freePort(t)
+	front := loopback.Address(t)
 	h.update.Rules = []api.BalancerRule{mysqlRule(front, db1, db2)}
 	h.update.Primary, h.update.Epoch = primary("db1", 1)
 	h.untilOpen(db1.addr, true)
@@ -90,7 +91,7 @@ func TestNewPrimaryIsProbedFirst(t *testing.T) {
 	h := start(t)
 	db1, db2 := newServer(t, "db1"), newServer(t, "db2")
 	db2.closeListener()
-	rule := mysqlRule(freePort(t), db1, db2)
+	rule := mysqlRule(loopback.Address(t), db1, db2)
 	rule.Probe.IntervalMS = 60000 // only the hurried probes count
 	h.update.Rules = []api.BalancerRule{rule}
 	h.update.Primary, h.update.Epoch = primary("db1", 1)
@@ -116,7 +117,7 @@ func TestNewPrimaryIsProbedFirst(t *testing.T) {
 func TestOldViewStopsFollowingRules(t *testing.T) {
 	h := start(t)
 	db1, db2, web := newServer(t, "db1"), newServer(t, "db2"), newServer(t, "web")
-	my, www := mysqlRule(freePort(t), db1, db2), webRule(freePort(t), web)
+	my, www := mysqlRule(loopback.Address(t), db1, db2), webRule(loopback.Address(t), web)
 	my.HoldSeconds = 1
 	h.update.Rules = []api.BalancerRule{my, www}
 	h.update.Primary, h.update.Epoch = primary("db1", 1)
@@ -145,7 +146,7 @@ func TestOldViewStopsFollowingRules(t *testing.T) {
 func TestForwardsWithoutADaemon(t *testing.T) {
 	h := start(t)
 	a, b := newServer(t, "a"), newServer(t, "b")
-	rule := webRule(freePort(t), a, b)
+	rule := webRule(loopback.Address(t), a, b)
 	h.update.Rules = []api.BalancerRule{rule}
 	h.untilOpen(a.addr, true)
 	h.untilOpen(b.addr, true)
@@ -164,7 +165,7 @@ func TestForwardsWithoutADaemon(t *testing.T) {
 func TestConnectIsRetriedElsewhere(t *testing.T) {
 	h := start(t)
 	a, b := newServer(t, "a"), newServer(t, "b")
-	rule := webRule(freePort(t), a, b)
+	rule := webRule(loopback.Address(t), a, b)
 	rule.Probe = api.BalancerProbe{IntervalMS: 60000, Fall: 5} // probes will not notice
 	h.update.Rules = []api.BalancerRule{rule}
 	h.untilOpen(a.addr, true)
@@ -182,7 +183,7 @@ func TestConnectIsRetriedElsewhere(t *testing.T) {
 func TestDeadBackendResetsItsConnections(t *testing.T) {
 	h := start(t)
 	a, b := newServer(t, "a"), newServer(t, "b")
-	rule := webRule(freePort(t), a, b)
+	rule := webRule(loopback.Address(t), a, b)
 	h.update.Rules = []api.BalancerRule{rule}
 	h.untilOpen(a.addr, true)
 	h.untilOpen(b.addr, true)
@@ -210,7 +211,7 @@ func TestHoldIsBounded(t *testing.T) {
 	h := start(t)
 	a := newServer(t, "a")
 	a.closeListener()
-	rule := webRule(freePort(t), a)
+	rule := webRule(loopback.Address(t), a)
 	rule.HoldMax, rule.HoldSeconds = 2, 600
 	h.update.Rules = []api.BalancerRule{rule}
 	h.push()
@@ -238,7 +239,7 @@ func TestHoldIsBounded(t *testing.T) {
 func TestOperatorsWords(t *testing.T) {
 	h := start(t)
 	a, b := newServer(t, "a"), newServer(t, "b")
-	rule := webRule(freePort(t), a, b)
+	rule := webRule(loopback.Address(t), a, b)
 	rule.Backends[1].Backup = true
 	h.update.Rules = []api.BalancerRule{rule}
 	h.untilOpen(a.addr, true)
@@ -276,7 +277,7 @@ func TestOperatorsWords(t *testing.T) {
 func TestRulesComeAndGo(t *testing.T) {
 	h := start(t)
 	a, b := newServer(t, "a"), newServer(t, "b")
-	rule := webRule(freePort(t), a)
+	rule := webRule(loopback.Address(t), a)
 	h.update.Rules = []api.BalancerRule{rule}
 	h.untilOpen(a.addr, true)
 	conn := h.client(rule.Frontend)
@@ -310,7 +311,7 @@ func TestRulesComeAndGo(t *testing.T) {
 func TestFrontendInUseIsTriedAgain(t *testing.T) {
 	h := start(t)
 	a := newServer(t, "a")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +356,7 @@ func TestNewerDaemonReplacesTheOlder(t *testing.T) {
 func TestStopResetsConnections(t *testing.T) {
 	h := start(t)
 	a := newServer(t, "a")
-	rule := webRule(freePort(t), a)
+	rule := webRule(loopback.Address(t), a)
 	h.update.Rules = []api.BalancerRule{rule}
 	h.untilOpen(a.addr, true)
 	conn := h.client(rule.Frontend)

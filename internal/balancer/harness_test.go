@@ -19,6 +19,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/clock"
+	"holdfast/internal/loopback"
 	"holdfast/internal/paths"
 )
 
@@ -180,7 +181,7 @@ type server struct {
 }
 
 func newServer(t *testing.T, name string) *server {
-	s := &server{name: name, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	s := &server{name: name, addr: loopback.Address(t), conns: map[net.Conn]bool{}}
 	s.open(t)
 	t.Cleanup(s.kill)
 	return s
@@ -229,17 +230,6 @@ func (s *server) kill() {
 	for c := range s.conns {
 		c.Close()
 	}
-}
-
-// freePort finds an address nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // client connects to a frontend, waiting for it to be there.

@@ -21,17 +21,10 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/loopback"
 )
 
 const patience = 20 * time.Second
-
-func address(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -42,7 +35,7 @@ func must(t testing.TB, err error) {
 
 // configs gives the two ends of one connection.
 func configs(t *testing.T) (a, b Config) {
-	x, y := address(t), address(t)
+	x, y := loopback.Address(t), loopback.Address(t)
 	a = Config{Local: x, Remote: y, Resource: "r0", Node: "a", Peer: "b", Retry: 20 * time.Millisecond}
 	b = Config{Local: y, Remote: x, Resource: "r0", Node: "b", Peer: "a", Retry: 20 * time.Millisecond}
 	return a, b

@@ -6,6 +6,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/resfile"
+	"holdfast/internal/loopback"
 )
 
 // configured lets a node read its configuration again, with replacements of its text.
@@ -25,8 +26,8 @@ func (n *node) configured(text *string) {
 // TestAdjust changes the configuration under a running volume: nothing happens without a difference, the connection is made
 // anew with the new options, another disk or device is refused while it is in use, and what cannot be read changes nothing.
 func TestAdjust(t *testing.T) {
-	portA, portB := freePort(t), freePort(t)
-	plain := resourceFile(portA, portB, "")
+	addressA, addressB := loopback.Address(t), loopback.Address(t)
+	plain := resourceFile(addressA, addressB, "")
 	cfg, err := resfile.Parse("test.res", []byte(plain), nil)
 	must(t, err)
 	res, _ := cfg.Resource("r0")
@@ -46,7 +47,7 @@ func TestAdjust(t *testing.T) {
 	if st := p.a.last(); st.Conn != "Connected" {
 		t.Errorf("adjusted without a difference: %+v", st)
 	}
-	text = resourceFile(portA, portB, "net { protocol B; max-epoch-size 100; }")
+	text = resourceFile(addressA, addressB, "net { protocol B; max-epoch-size 100; }")
 	p.b.ok(api.VolumeDo{Verb: api.VolumeAdjust})
 	p.a.ok(api.VolumeDo{Verb: api.VolumeAdjust})
 	for _, n := range []*node{p.a, p.b} {
@@ -63,13 +64,13 @@ func TestAdjust(t *testing.T) {
 		"protocol -> protocoll":    "an option keyword",
 	} {
 		old, new, _ := strings.Cut(change, " -> ")
-		text = strings.Replace(resourceFile(portA, portB, "net { protocol B; max-epoch-size 100; }"), old, new, 1)
+		text = strings.Replace(resourceFile(addressA, addressB, "net { protocol B; max-epoch-size 100; }"), old, new, 1)
 		if r := p.a.do(api.VolumeDo{Verb: api.VolumeAdjust}); r.Code == 0 || !strings.Contains(r.Error, why) {
 			t.Errorf("%s: %+v", change, r)
 		}
 		same(p.a, "/disk/a;")
 	}
-	text = strings.Replace(resourceFile(portA, portB, "net { protocol B; max-epoch-size 100; }"), "/disk/b", "/disk/new", 1)
+	text = strings.Replace(resourceFile(addressA, addressB, "net { protocol B; max-epoch-size 100; }"), "/disk/b", "/disk/new", 1)
 	p.b.ok(api.VolumeDo{Verb: api.VolumeAdjust}) // a Secondary takes the other disk (here it is the same one)
 	same(p.b, "/disk/new;")
 	p.b.untilState("Connected", "UpToDate", "UpToDate")

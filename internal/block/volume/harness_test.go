@@ -18,6 +18,7 @@ import (
 	"holdfast/internal/block/resfile"
 	"holdfast/internal/clock"
 	"holdfast/internal/disk"
+	"holdfast/internal/loopback"
 	"holdfast/internal/paths"
 )
 
@@ -77,22 +78,15 @@ func (c *fakeClock) Wall() time.Time { return time.Now() }
 
 const diskSize = 32 << 20
 
-func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func resourceFile(portA, portB int, more string) string {
+func resourceFile(addressA, addressB, more string) string {
 	return fmt.Sprintf(`resource r0 { %s
-  on a { device /dev/drbd1; disk /disk/a; address 127.0.0.1:%d; meta-disk internal; }
-  on b { device /dev/drbd1; disk /disk/b; address 127.0.0.1:%d; meta-disk internal; } }`, more, portA, portB)
+  on a { device /dev/drbd1; disk /disk/a; address %s; meta-disk internal; }
+  on b { device /dev/drbd1; disk /disk/b; address %s; meta-disk internal; } }`, more, addressA, addressB)
 }
 
 func newPair(t testing.TB, options string) *pair {
 	t.Helper()
-	text := resourceFile(freePort(t), freePort(t), options)
+	text := resourceFile(loopback.Address(t), loopback.Address(t), options)
 	cfg, err := resfile.Parse("test.res", []byte(text), nil)
 	must(t, err)
 	res, ok := cfg.Resource("r0")

@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/clock"
 	"holdfast/internal/disk"
 	"holdfast/internal/guard"
+	"holdfast/internal/loopback"
 	"holdfast/internal/paths"
 )
 
@@ -71,7 +72,7 @@ func TestProcessDiesUnderAMountedFilesystem(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: loop devices and mounts")
 	}
-	text := resourceFile(freePort(t), freePort(t), "")
+	text := resourceFile(loopback.Address(t), loopback.Address(t), "")
 	cfg, err := resfile.Parse("test.res", []byte(text), nil)
 	must(t, err)
 	res, _ := cfg.Resource("r0")

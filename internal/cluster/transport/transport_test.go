@@ -18,6 +18,7 @@ import (
 	"holdfast/internal/clock"
 	"holdfast/internal/cluster"
 	"holdfast/internal/cluster/pki"
+	"holdfast/internal/loopback"
 	"holdfast/internal/paths"
 )
 
@@ -52,7 +53,7 @@ func (h testHost) addr() string { return h.Addr().String() }
 
 func startHost(t *testing.T, name, helper string) testHost {
 	t.Helper()
-	return startAt(t, name, helper, paths.Root(t.TempDir()), "127.0.0.1:0")
+	return startAt(t, name, helper, paths.Root(t.TempDir()), loopback.Address(t))
 }
 
 func startAt(t *testing.T, name, helper string, root paths.Root, addr string) testHost {
@@ -157,13 +158,7 @@ func TestCalls(t *testing.T) {
 func TestUnreachableFailsFast(t *testing.T) {
 	a := startHost(t, "a", "")
 	join(t, a)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := l.Addr().String()
-	l.Close()
-	a.SetPeers([]Peer{{"b", []string{nobody}}})
+	a.SetPeers([]Peer{{"b", []string{loopback.Address(t)}}})
 	for _, node := range []string{"b", "stranger"} {
 		if err := a.Call(testContext(t), node, "echo", nil, nil); !errors.Is(err, ErrUnreachable) {
 			t.Errorf("call of %s: %v, want ErrUnreachable", node, err)
