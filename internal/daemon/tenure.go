@@ -78,7 +78,7 @@ func (t *tenures) promote(ctx context.Context, volume string) error {
 	}
 	fresh := rec.Primary != t.node || rec.PrimarySession != t.session()
 	if !fresh && t.hasEnded(volume, rec.Epoch) {
-		if err := t.end(ctx, rec, st.CrashedPrimary); err != nil {
+		if err := t.end(ctx, rec, state.DemotedUncleanly(st)); err != nil {
 			return fmt.Errorf("promote %s on %s: the end of the last tenure has to be settled first: %w", volume, t.node, err)
 		}
 		rec, _ = t.record(volume)
@@ -166,8 +166,7 @@ func (t *tenures) demote(ctx context.Context, volume string) error {
 		return nil
 	}
 	// A process that failed as Primary, or replaced one, is Secondary at once, and not as clean as one that was demoted.
-	st := t.volumes.status(volume)
-	if err := t.end(ctx, rec, st == nil || st.CrashedPrimary); err != nil {
+	if err := t.end(ctx, rec, state.DemotedUncleanly(t.volumes.status(volume))); err != nil {
 		return fmt.Errorf("demote %s: the volume is Secondary, but the cluster does not know: %w", volume, err)
 	}
 	t.event("volume.demoted", map[string]any{"volume": volume, "epoch": rec.Epoch})

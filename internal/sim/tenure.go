@@ -142,7 +142,7 @@ func (d *daemon) roles() {
 	case rec.Primary == h.name && h.standby:
 		d.demote()
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.ended == rec.Epoch:
-		d.end(rec, d.status.CrashedPrimary)
+		d.end(rec, state.DemotedUncleanly(d.status))
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.status.Role != "Primary":
 		d.acting = true
 		d.becomePrimary(rec, false)
@@ -201,7 +201,7 @@ func (d *daemon) demote() {
 		if r.Code != 0 || rec.Primary != d.h.name {
 			return
 		}
-		d.end(rec, d.status == nil || d.status.CrashedPrimary)
+		d.end(rec, state.DemotedUncleanly(d.status))
 	})
 }
 

@@ -52,3 +52,18 @@ func proposes(node, peer string, st *api.VolumeStatus) bool {
 		return node < peer
 	}
 }
+
+// DemotedUncleanly tells whether a volume that is Secondary by its process's last status may have stopped being Primary by a
+// failure, so that writes it never acknowledged are on one disk only (S5): the process says so, or cannot know, having no
+// disk whose activity log would tell. st is nil when there is no status.
+func DemotedUncleanly(st *api.VolumeStatus) bool {
+	if st == nil || st.CrashedPrimary {
+		return true
+	}
+	switch st.Disk {
+	case "Inconsistent", "Outdated", "Consistent", "UpToDate":
+		return false
+	default:
+		return true
+	}
+}

@@ -49,3 +49,22 @@ func TestConfirmationNeedsAStatus(t *testing.T) {
 		t.Errorf("with one: %+v", c)
 	}
 }
+
+func TestDemotionIsCleanOnlyByAnAttachedDisk(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		st      *api.VolumeStatus
+		unclean bool
+	}{
+		{"demoted", &api.VolumeStatus{Disk: "UpToDate"}, false},
+		{"out of date meanwhile", &api.VolumeStatus{Disk: "Outdated"}, false},
+		{"failed as Primary", &api.VolumeStatus{Disk: "UpToDate", CrashedPrimary: true}, true},
+		{"its disk failed", &api.VolumeStatus{Disk: "Failed"}, true},
+		{"another process, without a disk", &api.VolumeStatus{Disk: "Diskless"}, true},
+		{"no process", nil, true},
+	} {
+		if got := DemotedUncleanly(c.st); got != c.unclean {
+			t.Errorf("%s: unclean %v", c.name, got)
+		}
+	}
+}
