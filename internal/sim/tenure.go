@@ -99,8 +99,16 @@ func (d *daemon) once(c state.Command) {
 
 // want is tenures.want.
 func (d *daemon) want(w api.VolumeWant) {
-	if c := state.Wanted(volumeName, d.h.name, w, d.status); c != nil {
-		d.once(c)
+	name := d.h.name
+	switch {
+	case w.Remove != "":
+		d.once(&state.VolumeRemove{Name: volumeName, Node: name, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation})
+	case w.Add != nil:
+		d.once(&state.VolumeAdd{Name: volumeName, Node: name, Epoch: w.Epoch, Version: w.Version, Add: *w.Add})
+	case w.Alone:
+		d.once(&state.VolumeAlone{Name: volumeName, Node: name, Version: w.Version})
+	case w.Confirm != "" && d.status != nil:
+		d.once(&state.VolumeConfirm{Name: volumeName, Node: name, DeviceUUID: d.status.DeviceUUID, Generation: w.Confirm})
 	}
 }
 
@@ -111,14 +119,26 @@ func (d *daemon) reconsider() {
 	}
 }
 
-// consider is tenures.consider.
+// consider is tenures.consider with its conditions.
 func (d *daemon) consider(st *api.VolumeStatus) {
-	if d.view().Volumes[volumeName].Adopted || d.w.truth.forgotten {
+	rec := d.view().Volumes[volumeName]
+	whole := st.Bound && st.Conn == "Connected" && st.Disk == "UpToDate" && st.PeerDisk == "UpToDate" &&
+		st.Counters.OOS == 0 && st.PeerDeviceUUID != "" && st.CurrentUUID != "" && st.CurrentUUID == st.PeerUUID
+	if rec.Adopted || !whole || d.session == 0 || d.w.truth.forgotten {
 		return
 	}
-	if c := state.Adoption(volumeName, d.h.name, d.w.data[1-d.h.index].name, d.session, st); c != nil {
-		d.once(c)
+	peer := d.w.data[1-d.h.index].name
+	if st.Role != "Primary" && (st.PeerRole == "Primary" || d.h.name > peer) {
+		return
 	}
+	c := &state.VolumeAdopt{Name: volumeName, Version: st.Version, U: []api.Replica{
+		{Node: d.h.name, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID},
+		{Node: peer, DeviceUUID: st.PeerDeviceUUID, Generation: st.CurrentUUID},
+	}}
+	if st.Role == "Primary" {
+		c.Primary, c.PrimarySession = d.h.name, d.session
+	}
+	d.once(c)
 }
 
 // roles is what a scheduler would ask for, and more: every host with a lease tries to become Primary when nobody is.
@@ -142,7 +162,7 @@ func (d *daemon) roles() {
 	case rec.Primary == h.name && h.standby:
 		d.demote()
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.ended == rec.Epoch:
-		d.end(rec, state.DemotedUncleanly(d.status))
+		d.end(rec, d.status.CrashedPrimary)
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.status.Role != "Primary":
 		d.acting = true
 		d.becomePrimary(rec, false)
@@ -201,7 +221,7 @@ func (d *daemon) demote() {
 		if r.Code != 0 || rec.Primary != d.h.name {
 			return
 		}
-		d.end(rec, state.DemotedUncleanly(d.status))
+		d.end(rec, d.status == nil || d.status.CrashedPrimary)
 	})
 }
 

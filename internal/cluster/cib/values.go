@@ -99,11 +99,12 @@ func timeUnit(s string) (time.Duration, bool) {
 	return 0, false
 }
 
-// isoDuration reads P[nY][nM][nW][nD][T[nH][nM][nS]]; a year counts 365 days, a month 30.
+// isoDuration reads P[nY][nM][nW][nD][T[nH][nM][nS]]; a year counts 365 days, a month 30. Hours and seconds, which cannot be
+// mistaken, may stand without the T, as Pacemaker allows.
 func isoDuration(s string) (time.Duration, error) {
 	bad := fmt.Errorf("%q is no ISO 8601 duration", s)
 	const day = 24 * time.Hour
-	date := map[byte]time.Duration{'Y': 365 * day, 'M': 30 * day, 'W': 7 * day, 'D': day}
+	date := map[byte]time.Duration{'Y': 365 * day, 'M': 30 * day, 'W': 7 * day, 'D': day, 'H': time.Hour, 'S': time.Second}
 	clock := map[byte]time.Duration{'H': time.Hour, 'M': time.Minute, 'S': time.Second}
 	units, total := date, time.Duration(0)
 	rest := s[1:]

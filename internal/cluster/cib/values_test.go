@@ -27,7 +27,7 @@ func TestParseScore(t *testing.T) {
 
 func TestParseInterval(t *testing.T) {
 	for s, want := range map[string]time.Duration{"": 0, "0": 0, "10": 10 * time.Second, "10s": 10 * time.Second, " 5 min ": 5 * time.Minute,
-		"2h": 2 * time.Hour, "1500ms": 1500 * time.Millisecond, "20000us": 20 * time.Millisecond, "PT5M": 5 * time.Minute,
+		"2h": 2 * time.Hour, "1500ms": 1500 * time.Millisecond, "20000us": 20 * time.Millisecond, "PT5M": 5 * time.Minute, "P10S": 10 * time.Second,
 		"P1DT2H": 26 * time.Hour, "P1W": 168 * time.Hour, "INFINITY": maxInterval, "99999999999h": maxInterval, "P999Y": maxInterval} {
 		if got, err := ParseInterval(s); err != nil || got != want {
 			t.Errorf("ParseInterval(%q) = %v, %v, want %v", s, got, err, want)

@@ -236,10 +236,8 @@ func (c *cluster) actionMeta(a *action) map[string]string {
 	if a.interval > 0 {
 		m["interval"] = millis(a.interval)
 	}
-	if d := span(m["start-delay"], 0); d > 0 {
-		m["start-delay"] = millis(d)
-	} else {
-		delete(m, "start-delay")
+	if delay, given := m["start-delay"]; given {
+		m["start-delay"] = millis(span(delay, 0))
 	}
 	m["timeout"] = millis(c.opTimeout(r, operationOf(a), a.interval))
 	return m
@@ -268,12 +266,10 @@ func (c *cluster) opTimeout(r *resource, task string, interval time.Duration) ti
 	case op != nil:
 		m = c.opMeta(r, op)
 	case task == "monitor" && interval == 0:
-		// A probe without settings of its own has those of the most frequent monitor.
+		// A probe without settings of its own has the timeout written on the most frequent monitor.
 		m = c.opDefault(r, task, interval)
-		if f := fastestMonitor(r); f != nil {
-			if t := c.opMeta(r, f)["timeout"]; t != "" {
-				m["timeout"] = t
-			}
+		if f := fastestMonitor(r); f != nil && f.xml.Get("timeout") != "" {
+			m["timeout"] = f.xml.Get("timeout")
 		}
 	default:
 		m = c.opDefault(r, task, interval)

@@ -8,17 +8,30 @@ import (
 	"holdfast/internal/cluster/cib"
 )
 
-// nvPairs reads the attribute sets of one kind below the given elements into out; what is already there stays. Sets count
-// in the order of their scores (highest first), then of the document; a set whose rule does not hold is passed over.
+// nvPairs reads the attribute sets of one kind below the given elements into out; what is already there stays. The set with
+// the highest score counts, and among equals the last; a set whose rule does not hold is passed over.
 func (c *cluster) nvPairs(out map[string]string, set string, x ruleContext, parents ...*cib.Element) {
 	for _, parent := range parents {
-		if parent == nil {
-			continue
+		if parent != nil {
+			c.copySets(out, c.sortedSets(parent, set), x)
 		}
-		for _, s := range c.sortedSets(parent, set) {
-			if rule := s.Child("rule"); rule != nil && !c.testRule(rule, x) {
-				continue
-			}
+	}
+}
+
+// nvPairsLowest is nvPairs for what Pacemaker reads the other way round, an operation's meta attributes and transient node
+// attributes: the set with the lowest score counts, and among equals the first.
+func (c *cluster) nvPairsLowest(out map[string]string, set string, x ruleContext, parent *cib.Element) {
+	if parent == nil {
+		return
+	}
+	sets := c.sortedSets(parent, set)
+	slices.Reverse(sets)
+	c.copySets(out, sets, x)
+}
+
+func (c *cluster) copySets(out map[string]string, sets []*cib.Element, x ruleContext) {
+	for _, s := range sets {
+		if rule := s.Child("rule"); rule == nil || c.testRule(rule, x) {
 			c.copyPairs(out, s)
 		}
 	}
@@ -40,6 +53,7 @@ func (c *cluster) copyPairs(out map[string]string, set *cib.Element) {
 	}
 }
 
+// sortedSets are the sets of one kind, the one that counts most first.
 func (c *cluster) sortedSets(parent *cib.Element, set string) []*cib.Element {
 	var sets []*cib.Element
 	for _, e := range parent.Children {
@@ -48,6 +62,7 @@ func (c *cluster) sortedSets(parent *cib.Element, set string) []*cib.Element {
 		}
 	}
 	if len(sets) > 1 {
+		slices.Reverse(sets)
 		slices.SortStableFunc(sets, func(a, b *cib.Element) int { return cmp.Compare(setScore(b), setScore(a)) })
 	}
 	return sets

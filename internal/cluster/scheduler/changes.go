@@ -134,13 +134,13 @@ func (c *cluster) findParamChanges(r *resource, n *node, op *record) bool {
 	return true
 }
 
-// restartDigest is the digest of those parameters whose change needs a restart.
+// restartDigest is the digest of those parameters whose change needs a restart: all of them where the history has no list.
 func (c *cluster) restartDigest(r *resource, n *node, op *record) string {
-	p := map[string]string{}
-	listed := " " + op.xml.Get("op-force-restart") + " "
-	for k, v := range c.opParameters(r, n, op) {
-		if strings.Contains(listed, " "+k+" ") {
-			p[k] = v
+	p := c.opParameters(r, n, op)
+	list, given := op.xml.Lookup("op-force-restart")
+	for k := range p {
+		if given && !strings.Contains(" "+list+" ", " "+k+" ") {
+			delete(p, k)
 		}
 	}
 	return cib.OpDigest(p)

@@ -103,7 +103,7 @@ func (c *cluster) placeInstance(cl, k *resource, prefer *node, few bool) bool {
 	}
 	c.inheritColocations(cl, k, few)
 	if prefer != nil {
-		if s, ok := k.weights.get(prefer); !ok || s < 0 {
+		if s, ok := k.weights.get(prefer); !ok || s < 0 || c.apartFromPrimary(k, prefer) {
 			return false
 		}
 	}
@@ -117,6 +117,19 @@ func (c *cluster) placeInstance(cl, k *resource, prefer *node, few bool) bool {
 		cl.counts[n.index]++
 	}
 	return n != nil
+}
+
+// apartFromPrimary tells whether an instance cannot be on a node because none of what it must be with is there.
+func (c *cluster) apartFromPrimary(k *resource, n *node) bool {
+	for _, x := range k.thisWith {
+		if x.score < infinity || x.attribute != "#uname" || x.primaryRole != RoleUnknown || x.dependentRole != RoleUnknown || x.primary.provisional {
+			continue
+		}
+		if !containsNode(x.primary.where(false), n) {
+			return true
+		}
+	}
+	return false
 }
 
 // inheritColocations gives an instance its clone's colocations. Wishes (as opposed to demands) matter only when not every

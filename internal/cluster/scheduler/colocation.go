@@ -112,8 +112,13 @@ func (c *cluster) readColocation(e *cib.Element) {
 		c.readColocationSets(e, sets, score)
 		return
 	}
-	for _, dep := range c.named(e.Get("rsc")) {
-		for _, prim := range c.named(e.Get("with-rsc")) {
+	dependents, primaries := c.named(e.Get("rsc")), c.named(e.Get("with-rsc"))
+	if c.namesSeveral(e.Get("rsc")) && c.namesSeveral(e.Get("with-rsc")) {
+		c.warn("colocation " + e.ID() + ": only one of its sides may be a template or tag, so it has no effect")
+		return
+	}
+	for _, dep := range dependents {
+		for _, prim := range primaries {
 			c.addColocation(&colocation{id: e.ID(), dependent: dep, primary: prim, attribute: e.Get("node-attribute"), score: score,
 				dependentRole: parseRole(e.Get("rsc-role")), primaryRole: parseRole(e.Get("with-rsc-role")), influence: c.influence(e, dep)})
 		}

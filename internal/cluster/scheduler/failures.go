@@ -14,11 +14,11 @@ func (c *cluster) failCount(r *resource, n *node, effective bool) (count int, la
 	name := historyID(r)
 	for k, v := range n.attrs {
 		rest, isCount := strings.CutPrefix(k, "fail-count-")
-		if isCount && failureOf(rest, name, r) {
+		if isCount && c.failureOf(rest, name, r) {
 			count = addScores(count, scoreOr(v, 0))
 			continue
 		}
-		if rest, isTime := strings.CutPrefix(k, "last-failure-"); isTime && failureOf(rest, name, r) {
+		if rest, isTime := strings.CutPrefix(k, "last-failure-"); isTime && c.failureOf(rest, name, r) {
 			if t, err := strconv.ParseInt(v, 10, 64); err == nil && time.Unix(t, 0).After(last) {
 				last = time.Unix(t, 0)
 			}
@@ -54,9 +54,15 @@ func historyID(r *resource) string {
 	return r.id
 }
 
-// failureOf tells whether RESOURCE[:N]#OP_INTERVAL (or only RESOURCE, as older versions wrote) is about name.
-func failureOf(attr, name string, r *resource) bool {
-	who, _, _ := strings.Cut(attr, "#")
+// failuresByOperation is the feature set from which on failures are counted for each operation.
+const failuresByOperation = "3.0.13"
+
+// failureOf tells whether RESOURCE[:N]#OP_INTERVAL (or only RESOURCE, in the CIBs of older versions) is about name.
+func (c *cluster) failureOf(attr, name string, r *resource) bool {
+	who, _, byOperation := strings.Cut(attr, "#")
+	if byOperation != (compareVersions(c.doc.Root.Get("crm_feature_set"), failuresByOperation) >= 0) {
+		return false
+	}
 	if who == name {
 		return true
 	}
@@ -143,6 +149,15 @@ func (c *cluster) clearFailCount(r *resource, n *node, why string) *action {
 	a.crm = true
 	a.runnable = true
 	return a
+}
+
+// forgetOrphanFailures plans to forget, before it is stopped, how often a resource that is no longer configured failed.
+func (c *cluster) forgetOrphanFailures(r *resource) {
+	for _, n := range c.nodes {
+		if count, _ := c.failCount(r, n, true); count > 0 && n.online {
+			c.addOrdering(&ordering{firstAction: c.clearFailCount(r, n, "it is orphaned"), thenRsc: r, thenTask: "stop", flags: orderPlain})
+		}
+	}
 }
 
 // failurePolicy is what on-fail says about an operation, and the role to fall back to.
@@ -290,7 +305,7 @@ func (c *cluster) opMeta(r *resource, op *opConfig) map[string]string {
 		}
 	}
 	x := ruleContext{now: c.now, rsc: r, class: r.class, provider: r.provider, typ: r.typ, opName: op.name, opInterval: op.interval}
-	c.nvPairs(m, "meta_attributes", x, op.xml)
+	c.nvPairsLowest(m, "meta_attributes", x, op.xml)
 	c.nvPairs(m, "instance_attributes", x, op.xml)
 	c.nvPairs(m, "meta_attributes", x, c.opDefaults)
 	return m
@@ -325,9 +340,6 @@ func (c *cluster) canFence(n *node) bool {
 // without a digest ran with; a recurring one is started afresh then.
 func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
 	want := op.xml.Get("op-digest")
-	if want == "" && op.interval == 0 {
-		return false
-	}
 	return want != c.opDigest(r, n, op) && !c.onlySecretsDiffer(r, n, op)
 }
 

@@ -93,7 +93,7 @@ func (c *cluster) historyResource(n *node, e *cib.Element) *resource {
 	if r == nil {
 		// The entry of an anonymous clone has no number, or one from older days.
 		base, _, _ := cutInstance(id)
-		if r = c.byID[base+":0"]; r != nil && r.unique {
+		if r = c.byID[base+":0"]; r != nil && !r.isAnonymous() {
 			r = nil
 		}
 	}
@@ -224,6 +224,7 @@ func (c *cluster) orphanResource(e *cib.Element) *resource {
 		return r
 	}
 	c.ban(r, nil, "orphan")
+	c.forgetOrphanFailures(r)
 	return r
 }
 

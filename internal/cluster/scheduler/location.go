@@ -94,6 +94,11 @@ func (c *cluster) named(id string) []*resource {
 	return out
 }
 
+// namesSeveral tells whether a reference is to a tag or a template, and not to one resource.
+func (c *cluster) namesSeveral(id string) bool {
+	return c.constraintResource(id) == nil && (c.templates[id] != nil || len(c.tags[id]) > 0)
+}
+
 // templateUsers are the resources made from a template, in the order of the configuration.
 func (c *cluster) templateUsers(id string) []*resource {
 	var out []*resource

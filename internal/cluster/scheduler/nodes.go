@@ -103,7 +103,7 @@ func (c *cluster) readNodeStates() {
 			n.seen, n.unclean = true, false
 		}
 		transient := map[string]string{}
-		c.nvPairs(transient, "instance_attributes", ruleContext{now: c.now, node: n}, s.Child("transient_attributes"))
+		c.nvPairsLowest(transient, "instance_attributes", ruleContext{now: c.now, node: n}, s.Child("transient_attributes"))
 		for k, v := range transient {
 			n.attrs[k] = v
 		}

@@ -234,15 +234,33 @@ func (c *cluster) planRestart(r *resource, cur *node, needStop, needPromote bool
 
 // planGroup makes the points in the order for a group.
 func (c *cluster) planGroup(g *resource) {
-	c.pseudoAction(g, "start", true, true)
+	c.pseudoAction(g, "start", true, anyMemberMay(g, "start"))
 	c.pseudoAction(g, "running", true, true)
 	c.pseudoAction(g, "stop", true, true)
 	c.pseudoAction(g, "stopped", true, true)
 	if g.isPromotable() {
-		for _, t := range []string{"demote", "demoted", "promote", "promoted"} {
+		for _, t := range []string{"demote", "demoted", "promoted"} {
 			c.pseudoAction(g, t, true, true)
 		}
+		c.pseudoAction(g, "promote", true, anyMemberMay(g, "promote"))
 	}
+}
+
+// anyMemberMay tells whether some member of a group can do a task it must do, or none has to.
+func anyMemberMay(g *resource, task string) bool {
+	none := true
+	for _, m := range g.children {
+		for _, a := range m.actionsOf(task) {
+			if a.optional {
+				continue
+			}
+			if a.runnable {
+				return true
+			}
+			none = false
+		}
+	}
+	return none
 }
 
 // instanceState sums up what instances are going through.

@@ -182,7 +182,7 @@ func (c *cluster) intoCollection(p, after, x *action) bool {
 // probeBeforeStops makes what waits for a stop wait for the probe, too, that may show that a stop is needed.
 func (c *cluster) probeBeforeStops() {
 	for _, o := range c.orderings {
-		if o.flags == 0 || o.firstRsc == nil || o.firstRsc == o.thenRsc {
+		if o.flags == 0 || o.firstRsc == nil || o.firstRsc == o.thenRsc || o.thenAction != nil && o.thenAction.rsc == o.firstRsc {
 			continue
 		}
 		if o.firstAction != nil && !o.firstAction.is("stop") || o.firstAction == nil && o.firstTask != "stop" {

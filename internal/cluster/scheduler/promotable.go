@@ -190,7 +190,7 @@ func (c *cluster) sortPromotable(cl *resource) {
 				continue
 			}
 			if store {
-				cl.weights.set(n, k.sortIndex)
+				cl.weights.add(n, k.sortIndex)
 			} else {
 				k.sortIndex = cl.weights[n.index].score
 			}
@@ -301,11 +301,15 @@ func assignedScore(k *resource) int {
 // onlyAt rules out all nodes but those, which gain their scores.
 func (c *cluster) onlyAt(r *resource, places map[*node]int) {
 	for i, n := range c.nodes {
-		if !r.weights[i].present {
-			continue
-		}
 		gain, ok := places[n]
-		if !ok {
+		switch {
+		case !r.weights[i].present && ok:
+			// It is not to be placed on a node that nothing lists for it, but the node is shown.
+			r.weights.set(n, -infinity)
+			continue
+		case !r.weights[i].present:
+			continue
+		case !ok:
 			gain = -infinity
 		}
 		r.weights[i].score = addScores(r.weights[i].score, gain)

@@ -160,7 +160,8 @@ func (c *cluster) readAgent(r *resource) {
 				if err != nil {
 					iv = 0
 				}
-				key := op.Get("name") + "/" + iv.String() + "/" + op.Get("role")
+				// A resource's own operation takes the place of its template's for the same role, whatever the interval.
+				key := op.Get("name") + "/" + defaultTo(op.Get("role"), "Started")
 				if owner == tmpl && seen[key] {
 					continue
 				}

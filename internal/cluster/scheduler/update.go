@@ -203,8 +203,8 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 }
 
 func (c *cluster) groupFlags(a *action, n *node) flags {
-	f := flags{optional: true, runnable: true}
 	task := origTask(a)
+	f := flags{optional: true, runnable: a.runnable || task != a.task}
 	for _, m := range a.rsc.children {
 		x := m.firstAction(task, n)
 		if x == nil {
