@@ -119,22 +119,10 @@ func (p *pulse) tell(events []liveness.Event, paused time.Duration, now clock.Bo
 
 // lead opens the leader's account when this node begins to lead, and closes it when it ends; the caller holds mu.
 func (p *pulse) lead(view *state.View, status raftlog.Status, now clock.Boottime) {
-	if !status.IsLeader || status.LeaderReady == 0 {
-		p.leader = nil
-		return
+	p.leader = liveness.Lead(p.leader, status.IsLeader, status.Term, view.Cluster.LeaseLength(), cluster.LeaseMargin, status.LeaderReady)
+	if p.leader != nil {
+		p.leader.Observe(view.LeaseRecords(), now)
 	}
-	if p.leader == nil || p.leader.Term() != status.Term {
-		p.leader = liveness.NewLeader(status.Term, view.Cluster.LeaseLength(), cluster.LeaseMargin, status.LeaderReady)
-	}
-	p.leader.Observe(leaseRecords(view), now)
-}
-
-func leaseRecords(view *state.View) map[string]liveness.Record {
-	records := make(map[string]liveness.Record, len(view.Leases))
-	for node, l := range view.Leases {
-		records[node] = liveness.Record{Session: l.Session, Active: l.State == state.LeaseActive}
-	}
-	return records
 }
 
 // heard takes in a heartbeat of a member.
@@ -184,15 +172,14 @@ func (p *pulse) readAndGrant(ctx context.Context) {
 	}
 }
 
-// grant answers renewals after a read that was begun in term. Only if this node still leads in that term did it answer
-// the read itself: another leader, which may have answered it, does not know what is granted here.
+// grant answers renewals after a read that was begun in term.
 func (p *pulse) grant(batch []renewal, term uint64) {
 	now := p.clock.Boottime()
 	view, status := p.raft.View(), p.raft.Status()
 	var granted []renewal
 	p.mu.Lock()
-	if p.leader != nil && p.leader.Term() == term && status.IsLeader && status.Term == term {
-		p.leader.Observe(leaseRecords(view), now)
+	if p.leader.MayGrant(term, status.IsLeader, status.Term) {
+		p.leader.Observe(view.LeaseRecords(), now)
 		for _, r := range batch {
 			if p.leader.Grant(r.from, r.what, now) {
 				granted = append(granted, r)

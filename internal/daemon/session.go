@@ -235,7 +235,7 @@ func (s *session) compare(old, view *state.View) {
 		}
 	}
 	for _, name := range s.d.volumes.running() {
-		if !sameVolume(old.Volumes[name], view.Volumes[name]) {
+		if !old.Volumes[name].SameView(view.Volumes[name]) {
 			s.d.volumes.push(name)
 		}
 	}
@@ -256,21 +256,14 @@ func (s *session) learnMembers(view *state.View) {
 	}
 }
 
-func sameVolume(a, b state.Volume) bool {
-	return a.Adopted == b.Adopted && a.Epoch == b.Epoch && a.Version == b.Version && a.Primary == b.Primary &&
-		fmt.Sprint(a.U) == fmt.Sprint(b.U)
-}
-
 // view is what a volume process is to be told now.
 func (s *session) view(resource string) (api.VolumeView, bool) {
 	if !s.read.Load() {
 		return api.VolumeView{}, false
 	}
-	rec := s.raft.View().Volumes[resource]
-	return api.VolumeView{
-		Bound: true, Node: s.node, Adopted: rec.Adopted, Epoch: rec.Epoch, Version: rec.Version, Primary: rec.Primary,
-		U: rec.U, TLS: s.d.tlsFiles(),
-	}, true
+	view := s.raft.View().Volumes[resource].View(s.node)
+	view.TLS = s.d.tlsFiles()
+	return view, true
 }
 
 const joinRetry = 200 * time.Millisecond

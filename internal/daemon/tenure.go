@@ -78,7 +78,7 @@ func (t *tenures) promote(ctx context.Context, volume string) error {
 	}
 	fresh := rec.Primary != t.node || rec.PrimarySession != t.session()
 	if !fresh && t.hasEnded(volume, rec.Epoch) {
-		if err := t.end(ctx, rec, st.CrashedPrimary); err != nil {
+		if err := t.end(ctx, rec, state.DemotedUncleanly(st)); err != nil {
 			return fmt.Errorf("promote %s on %s: the end of the last tenure has to be settled first: %w", volume, t.node, err)
 		}
 		rec, _ = t.record(volume)
@@ -166,8 +166,7 @@ func (t *tenures) demote(ctx context.Context, volume string) error {
 		return nil
 	}
 	// A process that failed as Primary, or replaced one, is Secondary at once, and not as clean as one that was demoted.
-	st := t.volumes.status(volume)
-	if err := t.end(ctx, rec, st == nil || st.CrashedPrimary); err != nil {
+	if err := t.end(ctx, rec, state.DemotedUncleanly(t.volumes.status(volume))); err != nil {
 		return fmt.Errorf("demote %s: the volume is Secondary, but the cluster does not know: %w", volume, err)
 	}
 	t.event("volume.demoted", map[string]any{"volume": volume, "epoch": rec.Epoch})
@@ -194,7 +193,7 @@ func (t *tenures) once(volume string, f func() error) {
 
 // want proposes what a volume process needs.
 func (t *tenures) want(volume string, w api.VolumeWant) {
-	c := t.wanted(volume, w)
+	c := state.Wanted(volume, t.node, w, t.volumes.status(volume))
 	if c == nil {
 		return
 	}
@@ -209,37 +208,14 @@ func (t *tenures) want(volume string, w api.VolumeWant) {
 	})
 }
 
-// wanted is the command for a want, nil for an empty one.
-func (t *tenures) wanted(volume string, w api.VolumeWant) state.Command {
-	switch {
-	case w.Remove != "":
-		return &state.VolumeRemove{Name: volume, Node: t.node, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation}
-	case w.Add != nil:
-		return &state.VolumeAdd{Name: volume, Node: t.node, Epoch: w.Epoch, Version: w.Version, Add: *w.Add}
-	case w.Alone:
-		return &state.VolumeAlone{Name: volume, Node: t.node, Version: w.Version}
-	case w.Confirm != "":
-		st := t.volumes.status(volume)
-		if st == nil {
-			return nil
-		}
-		return &state.VolumeConfirm{Name: volume, Node: t.node, DeviceUUID: st.DeviceUUID, Generation: w.Confirm}
-	default:
-		return nil
-	}
-}
-
 // consider proposes the first U of a volume (S1) when this node's replica and its peer's are seen to be the same.
 func (t *tenures) consider(volume, peer string, st *api.VolumeStatus) {
-	if _, adopted := t.record(volume); adopted || !sameAndWhole(st) || !t.proposer(peer, st) {
+	if _, adopted := t.record(volume); adopted {
 		return
 	}
-	c := &state.VolumeAdopt{Name: volume, Version: st.Version, U: []api.Replica{
-		{Node: t.node, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID},
-		{Node: peer, DeviceUUID: st.PeerDeviceUUID, Generation: st.CurrentUUID},
-	}}
-	if st.Role == "Primary" {
-		c.Primary, c.PrimarySession = t.node, t.session()
+	c := state.Adoption(volume, t.node, peer, t.session(), st)
+	if c == nil {
+		return
 	}
 	t.once(volume, func() error {
 		if err := t.propose(context.Background(), c); err != nil {
@@ -248,24 +224,4 @@ func (t *tenures) consider(volume, peer string, st *api.VolumeStatus) {
 		t.event("volume.adopted", map[string]any{"volume": volume})
 		return nil
 	})
-}
-
-// sameAndWhole tells whether both replicas are connected, UpToDate, of one generation and without a dirty bit.
-func sameAndWhole(st *api.VolumeStatus) bool {
-	return st.Bound && st.Conn == "Connected" && st.Disk == "UpToDate" && st.PeerDisk == "UpToDate" &&
-		st.Counters.OOS == 0 && st.PeerDeviceUUID != "" && st.CurrentUUID != "" && st.CurrentUUID == st.PeerUUID
-}
-
-// proposer tells whether this node is the one to propose: the Primary, or with none the lower name.
-func (t *tenures) proposer(peer string, st *api.VolumeStatus) bool {
-	switch {
-	case t.session() == 0:
-		return false
-	case st.Role == "Primary":
-		return true
-	case st.PeerRole == "Primary":
-		return false
-	default:
-		return t.node < peer
-	}
 }

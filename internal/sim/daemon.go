@@ -292,23 +292,11 @@ func (d *daemon) compare() {
 	if view == d.old || d.h.kind != state.Data {
 		return
 	}
-	if d.old == nil || !sameRecord(d.old.Volumes[volumeName], view.Volumes[volumeName]) {
+	if d.old == nil || !d.old.Volumes[volumeName].SameView(view.Volumes[volumeName]) {
 		d.push()
 	}
 	d.feed()
 	d.old = view
-}
-
-func sameRecord(a, b state.Volume) bool {
-	if a.Adopted != b.Adopted || a.Epoch != b.Epoch || a.Version != b.Version || a.Primary != b.Primary || len(a.U) != len(b.U) {
-		return false
-	}
-	for i := range a.U {
-		if a.U[i] != b.U[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // push is volumes.push with session.view.
@@ -316,9 +304,9 @@ func (d *daemon) push() {
 	if !d.read {
 		return
 	}
-	rec := d.view().Volumes[volumeName]
-	d.toVolume(api.VolumeMessage{View: &api.VolumeView{Bound: true, Node: d.h.name, Adopted: rec.Adopted, Epoch: rec.Epoch,
-		Version: rec.Version, Primary: rec.Primary, U: rec.U, TLS: &api.TLSFiles{}}})
+	view := d.view().Volumes[volumeName].View(d.h.name)
+	view.TLS = &api.TLSFiles{}
+	d.toVolume(api.VolumeMessage{View: &view})
 }
 
 // toVolume sends a message on the control socket, in order.

@@ -63,22 +63,10 @@ func (d *daemon) sendBeat(to string, b beat) {
 
 // lead is pulse.lead.
 func (d *daemon) lead(view *state.View, status raftlog.Status, now clock.Boottime) {
-	if !status.IsLeader || status.LeaderReady == 0 {
-		d.leader = nil
-		return
+	d.leader = liveness.Lead(d.leader, status.IsLeader, status.Term, view.Cluster.LeaseLength(), cluster.LeaseMargin, status.LeaderReady)
+	if d.leader != nil {
+		d.leader.Observe(view.LeaseRecords(), now)
 	}
-	if d.leader == nil || d.leader.Term() != status.Term {
-		d.leader = liveness.NewLeader(status.Term, view.Cluster.LeaseLength(), cluster.LeaseMargin, status.LeaderReady)
-	}
-	d.leader.Observe(leaseRecords(view), now)
-}
-
-func leaseRecords(view *state.View) map[string]liveness.Record {
-	records := make(map[string]liveness.Record, len(view.Leases))
-	for node, l := range view.Leases {
-		records[node] = liveness.Record{Session: l.Session, Active: l.State == state.LeaseActive}
-	}
-	return records
 }
 
 // heard is pulse.heard.
@@ -120,10 +108,10 @@ func (d *daemon) readAndGrant() {
 func (d *daemon) grant(batch []renewal, term uint64) {
 	now := d.h.clock.Boottime()
 	view, status := d.view(), d.raft.Status()
-	if d.leader == nil || d.leader.Term() != term || !status.IsLeader || status.Term != term {
+	if !d.leader.MayGrant(term, status.IsLeader, status.Term) {
 		return
 	}
-	d.leader.Observe(leaseRecords(view), now)
+	d.leader.Observe(view.LeaseRecords(), now)
 	for _, r := range batch {
 		if !d.leader.Grant(r.from, r.what, now) {
 			continue

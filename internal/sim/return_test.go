@@ -146,3 +146,38 @@ func TestProposalOfUnknownOutcome(t *testing.T) {
 	}
 	s.end()
 }
+
+// S1: the log gives U a new generation while there is no process to take it: the next one does, and the peer comes back.
+func TestGenerationGivenWhileTheProcessIsAway(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	s.Cut(primary, other)
+	s.until("the removal asked for", func() bool { return primary.daemon.busy })
+	primary.killVolume()
+	s.until("the peer out of U", func() bool { return !s.inU(other) })
+	primary.volumeGone()
+	s.Mend(primary, other)
+	s.until("the peer in U again", func() bool { return s.inU(other) })
+	s.end()
+}
+
+// S5: a Primary whose disk failed may have sent its peer what it does not have itself. The process that replaced it, with no
+// disk, knows nothing of that; its demotion is not a clean one.
+func TestDemotedByAProcessWithoutADisk(t *testing.T) {
+	s := newStory(t, Options{})
+	for range 6 {
+		primary, other := s.sides()
+		s.acks(20)
+		primary.disk.full = true
+		s.until("no Primary's process", func() bool { return primary.volume.epoch == 0 })
+		primary.killVolume()
+		primary.volumeGone()
+		s.run(time.Second)
+		primary.standby = true
+		s.primaryOn(other)
+		s.repair(primary)
+		primary.standby = false
+		s.until("a whole cluster", s.healthy)
+	}
+	s.end()
+}

@@ -99,16 +99,8 @@ func (d *daemon) once(c state.Command) {
 
 // want is tenures.want.
 func (d *daemon) want(w api.VolumeWant) {
-	name := d.h.name
-	switch {
-	case w.Remove != "":
-		d.once(&state.VolumeRemove{Name: volumeName, Node: name, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation})
-	case w.Add != nil:
-		d.once(&state.VolumeAdd{Name: volumeName, Node: name, Epoch: w.Epoch, Version: w.Version, Add: *w.Add})
-	case w.Alone:
-		d.once(&state.VolumeAlone{Name: volumeName, Node: name, Version: w.Version})
-	case w.Confirm != "" && d.status != nil:
-		d.once(&state.VolumeConfirm{Name: volumeName, Node: name, DeviceUUID: d.status.DeviceUUID, Generation: w.Confirm})
+	if c := state.Wanted(volumeName, d.h.name, w, d.status); c != nil {
+		d.once(c)
 	}
 }
 
@@ -119,26 +111,14 @@ func (d *daemon) reconsider() {
 	}
 }
 
-// consider is tenures.consider with its conditions.
+// consider is tenures.consider.
 func (d *daemon) consider(st *api.VolumeStatus) {
-	rec := d.view().Volumes[volumeName]
-	whole := st.Bound && st.Conn == "Connected" && st.Disk == "UpToDate" && st.PeerDisk == "UpToDate" &&
-		st.Counters.OOS == 0 && st.PeerDeviceUUID != "" && st.CurrentUUID != "" && st.CurrentUUID == st.PeerUUID
-	if rec.Adopted || !whole || d.session == 0 || d.w.truth.forgotten {
+	if d.view().Volumes[volumeName].Adopted || d.w.truth.forgotten {
 		return
 	}
-	peer := d.w.data[1-d.h.index].name
-	if st.Role != "Primary" && (st.PeerRole == "Primary" || d.h.name > peer) {
-		return
+	if c := state.Adoption(volumeName, d.h.name, d.w.data[1-d.h.index].name, d.session, st); c != nil {
+		d.once(c)
 	}
-	c := &state.VolumeAdopt{Name: volumeName, Version: st.Version, U: []api.Replica{
-		{Node: d.h.name, DeviceUUID: st.DeviceUUID, Generation: st.CurrentUUID},
-		{Node: peer, DeviceUUID: st.PeerDeviceUUID, Generation: st.CurrentUUID},
-	}}
-	if st.Role == "Primary" {
-		c.Primary, c.PrimarySession = d.h.name, d.session
-	}
-	d.once(c)
 }
 
 // roles is what a scheduler would ask for, and more: every host with a lease tries to become Primary when nobody is.
@@ -162,7 +142,7 @@ func (d *daemon) roles() {
 	case rec.Primary == h.name && h.standby:
 		d.demote()
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.ended == rec.Epoch:
-		d.end(rec, d.status.CrashedPrimary)
+		d.end(rec, state.DemotedUncleanly(d.status))
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.status.Role != "Primary":
 		d.acting = true
 		d.becomePrimary(rec, false)
@@ -221,7 +201,7 @@ func (d *daemon) demote() {
 		if r.Code != 0 || rec.Primary != d.h.name {
 			return
 		}
-		d.end(rec, d.status == nil || d.status.CrashedPrimary)
+		d.end(rec, state.DemotedUncleanly(d.status))
 	})
 }
 

@@ -34,7 +34,7 @@ type room struct {
 // rooms lists every package below internal. A new one is added here, with the kind it wants to be held to. Packages below
 // a listed one that are not listed themselves have its kind.
 var rooms = []room{
-	{"agent", seam}, {"api", seam}, {"clock", seam}, {"disk", seam}, {"paths", seam}, {"planted", seam}, {"version", seam}, {"wirebuf", seam},
+	{"agent", seam}, {"api", seam}, {"clock", seam}, {"disk", seam}, {"paths", seam}, {"planted", seam}, {"spelling", seam}, {"version", seam}, {"wirebuf", seam},
 	{"block/kernel", seam},
 
 	{"fuse", base}, {"loopdev", base}, {"guard/leasepage", base}, {"timeline", base},

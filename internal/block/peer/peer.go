@@ -250,6 +250,9 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.freeze("the volume process was started again; waiting for the daemon")
 	}
 	m.do(Store)
+	if m.adopted() { // the log may have given it a new generation while there was no process
+		m.takeGeneration()
+	}
 	m.tryResume()
 }
 

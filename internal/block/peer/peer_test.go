@@ -394,6 +394,29 @@ func TestResumedPrimary(t *testing.T) {
 	}
 }
 
+// A process that is started after the log gave its disk a new generation takes it, and says so to the log.
+func TestGenerationIsTakenAtAttach(t *testing.T) {
+	const fresh = 0x7777777777777770
+	for _, resumed := range []bool{false, true} {
+		p := newSim(t, first(equal()), second(equal()))
+		m := New(Settings{Node: "a", PeerNode: "b"}, 3)
+		p.a.m = m
+		p.a.view(api.VolumeView{Epoch: 3, Version: 2, Primary: "a", U: []api.Replica{replica("a", 0xa1, fresh, gen)}})
+		at, resume := upToDate(generation.Set{Current: gen}, 0xa1, 0), (*Resume)(nil)
+		if resumed {
+			at, resume = upToDate(generation.Set{Current: gen | 1}, 0xa1, metadata.PrimaryInd), &Resume{Epoch: 3, Bound: true}
+		}
+		m.Attached(p.a.env(), at, resume)
+		p.a.run()
+		if u := p.a.sb.UUIDs; !generation.Same(u.Current, fresh) || !generation.Same(u.Bitmap, gen) || m.IsPrimary() != resumed {
+			t.Errorf("resumed %v: stored %v, %s", resumed, u, p.a.state())
+		}
+		if w := m.Want(); w == nil || w.Confirm != Hex(fresh) {
+			t.Errorf("resumed %v: wants %+v", resumed, w)
+		}
+	}
+}
+
 func TestAdoptedWhileAlone(t *testing.T) {
 	// The log took the volume in with both replicas, from a look at them just before a lost b and went on alone.
 	at := upToDate(generation.Set{Current: 0x4444444444444440, Bitmap: gen}, 0xa1, 0)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"holdfast/internal/spelling"
 )
 
 // Option is one parameter of a section.
@@ -207,39 +209,14 @@ func isLater(name string) bool {
 
 // nearest suggests what a misspelt option may have been meant to be; empty if nothing is near.
 func nearest(section, name string) string {
-	const tooFar = 3
-	best, word := tooFar, ""
-	for _, known := range optionNames() {
-		if _, ok := ruleFor(section, known); !ok {
-			continue
-		}
-		if d := editDistance(name, known); d < best {
-			best, word = d, known
-		}
+	known := slices.DeleteFunc(optionNames(), func(option string) bool {
+		_, ok := ruleFor(section, option)
+		return !ok
+	})
+	if word := spelling.Nearest(name, known); word != "" {
+		return fmt.Sprintf(" (did you mean '%s'?)", word)
 	}
-	if word == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean '%s'?)", word)
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
+	return ""
 }
 
 // optionNames are the options of all sections, for suggestions.

@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/cli/pcs/edit"
 	"holdfast/internal/cli/pcs/show"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/spelling"
 )
 
 // description is what stands after a resource's name and agent.
@@ -206,7 +207,7 @@ func (c *call) similar(typ string) string {
 	want := typ[strings.LastIndex(typ, ":")+1:]
 	var found []string
 	for _, s := range all {
-		if strings.EqualFold(s.Type, want) || distance(strings.ToLower(s.Type), strings.ToLower(want)) <= 2 && len(want) > 4 {
+		if strings.EqualFold(s.Type, want) || spelling.Distance(strings.ToLower(s.Type), strings.ToLower(want)) <= 2 && len(want) > 4 {
 			found = append(found, s.String())
 		}
 	}

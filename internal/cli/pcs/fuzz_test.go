@@ -86,18 +86,6 @@ func FuzzTypography(f *testing.F) {
 	})
 }
 
-func TestDistance(t *testing.T) {
-	cases := []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "abc", 0}, {"abc", "", 3}, {"create", "craete", 2}, {"add", "ad", 1}, {"kitten", "sitting", 3}, {"start", "stop", 3}}
-	for _, c := range cases {
-		if got := distance(c.a, c.b); got != c.want || distance(c.b, c.a) != got {
-			t.Errorf("%q, %q: %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 func TestQuoteWordsReadsBack(t *testing.T) {
 	words := []string{"a", "two words", "#uname", `say "x"`, "", "a=b c"}
 	got := split(quoteWords(words))

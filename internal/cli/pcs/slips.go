@@ -5,6 +5,8 @@ import (
 	"sort"
 	"strings"
 	"unicode/utf8"
+
+	"holdfast/internal/spelling"
 )
 
 // typography refuses what a word processor made of hyphens and quotation marks: the tutorial's own text has an en dash in
@@ -102,7 +104,7 @@ func unknownCommand(table []verb, words []string) error {
 		return fmt.Errorf("'pcs %s' is not complete; the next word is one of: %s", strings.Join(words, " "), strings.Join(next, ", "))
 	}
 	hint := ""
-	if near := nearest(words[known], next); near != "" {
+	if near := spelling.Nearest(words[known], next); near != "" {
 		meant := append(append([]string{}, words...), []string(nil)...)
 		meant[known] = near
 		hint = "\nDid you mean: pcs " + quoteWords(meant)
@@ -132,45 +134,13 @@ func followers(table []verb, words []string) []string {
 	return out
 }
 
-// nearest finds the one candidate at most two edits away from a word; empty when there is none.
-func nearest(word string, candidates []string) string {
-	best, dist := "", 3
-	for _, c := range candidates {
-		if d := distance(word, c); d < dist && d < len(c) {
-			best, dist = c, d
-		}
-	}
-	return best
-}
-
 func nearOption(name string) string {
 	all := []string{"all", "force", "full", "wait", "enable", "start", "config", "disabled", "promoted", "name", "group",
 		"before", "after", "output-format", "help", "version", "no-default-ops", "token"}
-	if near := nearest(strings.TrimLeft(name, "-"), all); near != "" {
+	if near := spelling.Nearest(strings.TrimLeft(name, "-"), all); near != "" {
 		return "; did you mean " + dashed(near) + "?"
 	}
 	return ""
-}
-
-// distance is the number of insertions, deletions and replacements that turn a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // quoteWords joins words so that a shell reads them back.

@@ -37,6 +37,25 @@ func NewLeader(term uint64, length, margin time.Duration, ready clock.Boottime) 
 	return &Leader{term: term, after: length + margin, ready: ready, leases: make(map[string]*account)}
 }
 
+// Lead is the account to keep from now on, nil while this node does not lead, or leads but has not committed its term's
+// first entry (ready 0): old as long as its term lasts, a new one in another. The other arguments are NewLeader's.
+func Lead(old *Leader, leads bool, term uint64, length, margin time.Duration, ready clock.Boottime) *Leader {
+	switch {
+	case !leads || ready == 0:
+		return nil
+	case old != nil && old.term == term:
+		return old
+	}
+	return NewLeader(term, length, margin, ready)
+}
+
+// MayGrant tells whether renewals that waited for a read begun in term begun may be granted now, when leads and term say
+// how this node stands. Only if it still leads in that term did it answer the read itself: another leader, which may have
+// answered it, does not know what is granted here. A nil account grants nothing.
+func (l *Leader) MayGrant(begun uint64, leads bool, term uint64) bool {
+	return l != nil && l.term == begun && leads && term == begun
+}
+
 // Term is the Raft term the accounts are of.
 func (l *Leader) Term() uint64 { return l.term }
 

@@ -98,6 +98,47 @@ func TestHolderForgetsTheOldestRenewal(t *testing.T) {
 	}
 }
 
+func TestLeadIsOfOneTerm(t *testing.T) {
+	lead := func(old *Leader, leads bool, term uint64, ready clock.Boottime) *Leader {
+		return Lead(old, leads, term, length, margin, ready)
+	}
+	if lead(nil, false, 3, at(0)) != nil || lead(nil, true, 3, 0) != nil {
+		t.Error("an account without leading, or before the term's first commit")
+	}
+	third := lead(nil, true, 3, at(0))
+	if again := lead(third, true, 3, at(0)); again != third {
+		t.Error("the account of a term was begun again")
+	}
+	fourth := lead(third, true, 4, at(1))
+	if fourth == third || fourth.Term() != 4 {
+		t.Error("an old term's account was kept")
+	}
+	if lead(fourth, false, 4, at(1)) != nil {
+		t.Error("a deposed leader kept its account")
+	}
+}
+
+func TestGrantsNeedTheReadsOwnTerm(t *testing.T) {
+	l := NewLeader(3, length, margin, at(0))
+	for _, c := range []struct {
+		account *Leader
+		begun   uint64
+		leads   bool
+		term    uint64
+		want    bool
+	}{
+		{l, 3, true, 3, true},
+		{l, 2, true, 3, false},   // the read was begun before this term
+		{l, 3, false, 3, false},  // deposed since
+		{l, 3, true, 4, false},   // leads again, in another term
+		{nil, 3, true, 3, false}, // the account was closed
+	} {
+		if got := c.account.MayGrant(c.begun, c.leads, c.term); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}
+
 func TestLeader(t *testing.T) {
 	active := map[string]Record{"a": {Session: 3, Active: true}, "b": {Session: 1, Active: true}}
 	renewal := func(session uint64) Renewal { return Renewal{Session: session, ID: 1} }

@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/cluster"
 	"holdfast/internal/cluster/cib"
+	"holdfast/internal/cluster/liveness"
 )
 
 // View is the state after the entry Index. It is never changed once handed out: maps, slices and the document in it are
@@ -149,6 +150,16 @@ func (v Volume) Holds(node, deviceUUID, generation string) bool {
 		(generation == r.Generation || generation == r.PrevGeneration)
 }
 
+// View is what the volume process on node is to be told of the record; where the TLS files are is for the caller to add.
+func (v Volume) View(node string) api.VolumeView {
+	return api.VolumeView{Bound: true, Node: node, Adopted: v.Adopted, Epoch: v.Epoch, Version: v.Version, Primary: v.Primary, U: v.U}
+}
+
+// SameView tells whether the volume processes have nothing new to learn from o.
+func (v Volume) SameView(o Volume) bool {
+	return v.Adopted == o.Adopted && v.Epoch == o.Epoch && v.Version == o.Version && v.Primary == o.Primary && slices.Equal(v.U, o.U)
+}
+
 // Record is the volume as the control socket shows it.
 func (v Volume) Record() api.VolumeRecord {
 	return api.VolumeRecord{Resource: v.Name, Epoch: v.Epoch, Version: v.Version, Primary: v.Primary, U: slices.Clone(v.U)}
@@ -190,6 +201,15 @@ func (v *View) MemberByIncarnation(id uint64) (Member, bool) {
 		}
 	}
 	return Member{}, false
+}
+
+// LeaseRecords are all leases as the leader's account observes them.
+func (v *View) LeaseRecords() map[string]liveness.Record {
+	records := make(map[string]liveness.Record, len(v.Leases))
+	for node, l := range v.Leases {
+		records[node] = liveness.Record{Session: l.Session, Active: l.State == LeaseActive}
+	}
+	return records
 }
 
 // LeaseLive tells whether session is node's active lease.

@@ -337,6 +337,7 @@ func hostReplaced(ctx context.Context, t *testing.T, s *stage) {
 		{Line: "systemctl enable drbd"},
 		{Line: "install -d -o mysql -g mysql /var/lib/mysql"},
 		{Line: "passwd hacluster", Stdin: "P@ssw0rd01\nP@ssw0rd01\n"},
+		{Line: "sync --file-system /etc"}, // a later history cuts the power
 	} {
 		type1(ctx, t, standby, step)
 	}

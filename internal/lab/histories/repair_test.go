@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/lab"
 	"holdfast/internal/lab/demo"
+	"holdfast/internal/lab/nemesis"
 	"holdfast/internal/lab/tutorial"
 )
 
@@ -25,7 +26,7 @@ func logWiped(ctx context.Context, t *testing.T, s *stage) {
 // logDamaged: the host that runs everything loses its power, and finds its log damaged when it is back.
 func logDamaged(ctx context.Context, t *testing.T, s *stage) {
 	active, standby := s.roles(ctx, t)
-	sh(ctx, t, active, "pkill -STOP -f '^holdfast daemon' && dd if=/dev/urandom of=/var/lib/holdfast/raft.db bs=4096 seek=2 count=64 conv=notrunc,fsync status=none")
+	sh(ctx, t, active, nemesis.DamageLogLine)
 	kill(ctx, t, active)
 	s.awaitPrimary(ctx, t, standby.Name())
 	s.awaitServed(ctx, t)

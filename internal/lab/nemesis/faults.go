@@ -105,11 +105,16 @@ func (s striker) killTogether(ctx context.Context, f Fault) (func(context.Contex
 	return func(ctx context.Context) error { return up(ctx, hosts...) }, s.lab.Kill(ctx, names...)
 }
 
+// DamageLogLine has a host's daemon stop and overwrites all of its log but the two pages that describe the file: which of
+// the others hold something changes with every write.
+const DamageLogLine = "pkill -STOP -f '^holdfast daemon' && f=/var/lib/holdfast/raft.db && " +
+	"dd if=/dev/urandom of=$f bs=4096 seek=2 count=$(($(stat -c %s $f) / 4096 - 2)) conv=notrunc,fsync status=none"
+
 // spoilLog cuts a voter's power with its log gone or damaged on disk.
 func (s striker) spoilLog(ctx context.Context, f Fault) (func(context.Context) error, error) {
 	line := "rm -f /var/lib/holdfast/raft.db && sync /var/lib/holdfast"
 	if f.Kind == DamageLog {
-		line = "pkill -STOP -f '^holdfast daemon' && dd if=/dev/urandom of=/var/lib/holdfast/raft.db bs=4096 seek=2 count=64 conv=notrunc,fsync status=none"
+		line = DamageLogLine
 	}
 	if _, err := typed(ctx, s.cast[f.Where], line); err != nil {
 		return nothing, err

@@ -54,14 +54,16 @@ type Watch struct {
 	mu      sync.Mutex
 	tenures []*tenure
 	acked   []string
+	seen    chan struct{} // closed with the first write acknowledged
 }
 
 // Table is the watcher's table in the tutorial's database.
 const Table = "holdfast_watch"
 
-// New makes the watcher's table through the balancer and starts looking.
+// New makes the watcher's table through the balancer, starts looking, and waits until a database has acknowledged a first
+// write: only then can the watch prove anything.
 func New(ctx context.Context, l *lab.Lab) (*Watch, error) {
-	w := &Watch{lab: l}
+	w := &Watch{lab: l, seen: make(chan struct{})}
 	db, err := w.open(l.Host(tutorial.Client), tutorial.DatabaseAddr)
 	if err != nil {
 		return nil, err
@@ -79,7 +81,15 @@ func New(ctx context.Context, l *lab.Lab) (*Watch, error) {
 		w.all.Go(func() { w.writes(looking, h) })
 		w.all.Go(func() { w.asks(looking, h) })
 	}
-	return w, nil
+	ctx, cancelWait := context.WithTimeout(ctx, writeLimit)
+	defer cancelWait()
+	select {
+	case <-w.seen:
+		return w, nil
+	case <-ctx.Done():
+		w.Stop()
+		return nil, fmt.Errorf("wait for a first write on a database host itself: %w", ctx.Err())
+	}
 }
 
 // Stop ends the looking and waits for the look under way.
@@ -156,11 +166,18 @@ func (w *Watch) writeOn(ctx context.Context, h *lab.Host, conn *sql.Conn, n *int
 			return
 		}
 		w.observe(t, begun, time.Now())
-		w.mu.Lock()
-		w.acked = append(w.acked, id)
-		w.mu.Unlock()
+		w.acknowledged(id)
 		pause(ctx)
 	}
+}
+
+func (w *Watch) acknowledged(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.acked) == 0 {
+		close(w.seen)
+	}
+	w.acked = append(w.acked, id)
 }
 
 // asks follows the role of the host's volume, as long as its lease lasts.
