@@ -51,6 +51,10 @@ const (
 	VolumeShow   VolumeVerb = "show"
 	// VolumeRate bounds the resync under way, and later ones, until the volume is adjusted or its process ends.
 	VolumeRate VolumeVerb = "rate"
+	// VolumeHeal gives this side of a split brain up, after its blocks have been saved; VolumeHealUndo writes them back.
+	// Both are answered when they have begun: VolumeStatus.Heal tells how far they are.
+	VolumeHeal     VolumeVerb = "heal"
+	VolumeHealUndo VolumeVerb = "heal-undo"
 )
 
 // VolumeDo asks a volume process to do something.
@@ -64,6 +68,12 @@ type VolumeDo struct {
 	Epoch uint64 `json:"epoch,omitempty"`
 	// RateKiB is the most a resync to this node moves per second, for VolumeRate; 0: no bound but the configuration's.
 	RateKiB uint64 `json:"rate_kib,omitempty"`
+	// File is the absolute path of the file with the saved blocks: made by VolumeHeal, read by VolumeHealUndo.
+	File string `json:"file,omitempty"`
+	// Whole has VolumeHeal save every block of the volume, so that it can be undone whatever is written later.
+	Whole bool `json:"whole,omitempty"`
+	// Look has VolumeHeal and VolumeHealUndo find out what they would do, and change nothing.
+	Look bool `json:"look,omitempty"`
 }
 
 // VolumeReply answers a VolumeDo. Code is drbdadm's exit code (0, 10, 11, 17 ...), Error the text for people.
@@ -166,6 +176,43 @@ type VolumeStatus struct {
 	InUse []string `json:"in_use,omitempty"`
 	// ResyncedBytes counts what resync has moved since the process started, both directions.
 	ResyncedBytes int64 `json:"resynced_bytes"`
+	// Heal is the last heal or undo of this process; nil if there was none.
+	Heal *HealStatus `json:"heal,omitempty"`
+}
+
+// HealStatus is how far a heal, or its undo, is.
+type HealStatus struct {
+	Phase HealPhase `json:"phase"`
+	File  string    `json:"file,omitempty"`
+	// Bytes are saved, or written back, of Total that are known to be due.
+	Bytes int64 `json:"bytes"`
+	Total int64 `json:"total"`
+	// Least and Most bound the bytes a heal would save, in HealFound.
+	Least int64 `json:"least,omitempty"`
+	Most  int64 `json:"most,omitempty"`
+	// Error says why it failed, in HealFailed.
+	Error string `json:"error,omitempty"`
+}
+
+// HealPhase is a step of a heal.
+type HealPhase string
+
+// The phases. A heal that has failed has changed nothing on the disk; an undo that has failed can be begun again.
+const (
+	HealWaiting   HealPhase = "waiting"   // for the peer
+	HealSaving    HealPhase = "saving"    // the blocks that differ; nothing is overwritten yet
+	HealResyncing HealPhase = "resyncing" // the file is durable; the peer's blocks replace this side's
+	HealDone      HealPhase = "done"
+	HealFound     HealPhase = "found" // the answer of a heal or undo that only looks
+	HealChecking  HealPhase = "checking"
+	HealUndoing   HealPhase = "undoing"
+	HealUndone    HealPhase = "undone"
+	HealFailed    HealPhase = "failed"
+)
+
+// Ended tells whether nothing more will happen.
+func (p HealPhase) Ended() bool {
+	return p == HealDone || p == HealFound || p == HealUndone || p == HealFailed
 }
 
 // VolumeCounters are /proc/drbd's: ns nr dw dr and oos in KiB, the rest counts.

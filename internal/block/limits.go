@@ -107,6 +107,9 @@ const (
 	// VerifyRequest is the largest piece of an online verify, in bytes, and VerifyWindow how many are under way.
 	VerifyRequest = 64 << 10
 	VerifyWindow  = 32
+	// HealInline is how many bytes a heal saves while the peer waits with its writes; if more differ, the connection is given
+	// back meanwhile.
+	HealInline = 16 << 20
 	// HandlerTimeout bounds the run of a handler of the configuration.
 	HandlerTimeout = 5 * time.Minute
 	// ResyncMarks and ResyncMarkEvery make the window over which the speed is shown.

@@ -49,7 +49,7 @@ var rooms = []room{
 	{"agent/systemd", shell}, {"agent/volume", shell},
 
 	{"block", core}, {"block/generation", core}, {"block/metadata", core}, {"block/peer", core}, {"block/resfile", core},
-	{"block/resync", core}, {"block/wire", core}, {"block/writepath", core},
+	{"block/resync", core}, {"block/saved", core}, {"block/wire", core}, {"block/writepath", core},
 	{"block/backing", shell}, {"block/kernel/fuseloop", shell}, {"block/metastore", shell}, {"block/replica", shell}, {"block/resload", shell},
 	{"block/volume", shell},
 

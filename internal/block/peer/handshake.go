@@ -96,6 +96,9 @@ func (m *Machine) handshake(before remote, st wire.States) {
 		m.refuse(out.Refuse)
 		return
 	}
+	if m.Healing() && !m.healVerdict(out) {
+		return
+	}
 	m.log(fmt.Sprintf("handshake: self %s, peer %s: %s (rule %d)", m.uuids, m.peer.uuids.Set, out.Verdict, out.Rule))
 	m.uuids, m.peer.uuids.Set = out.Self, out.Peer
 	m.peer.handshook = true
@@ -172,7 +175,9 @@ func (m *Machine) becomeTarget(first bool) {
 	if m.disk > generation.Outdated {
 		m.disk = generation.Outdated
 	}
-	m.do(Store)
+	if !m.Healing() { // until its blocks are saved, a side that is given up stays what it is
+		m.do(Store)
+	}
 	if !first {
 		m.sendUUIDs()
 	}
@@ -238,6 +243,11 @@ func (m *Machine) BitmapReceived(e Env) {
 	case wire.WFBitMapS:
 		m.startSource()
 	case wire.WFBitMapT:
+		if m.Healing() {
+			m.heal.held = true
+			m.do(HealHold)
+			return
+		}
 		m.do(SendBitmap)
 		m.conn = wire.WFSyncUUID
 	default:
@@ -273,6 +283,7 @@ func (m *Machine) PeerSyncUUID(e Env, name uint64) {
 		m.confused("P_SYNC_UUID")
 		return
 	}
+	m.heal = healing{}
 	m.handler("before-resync-target")
 	m.uuids = m.uuids.StartTarget(name)
 	m.disk = generation.Inconsistent

@@ -97,6 +97,7 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 	}
 	m.linkUp = false
 	was := m.conn
+	m.healLinkDown()
 	m.unlink()
 	switch was {
 	case wire.SyncSource, wire.SyncTarget, wire.PausedSyncS, wire.PausedSyncT:
@@ -187,6 +188,7 @@ func (m *Machine) refuse(why string) {
 		m.retryAt = m.env.Now + contradictionRetry
 	}
 	m.warn(why)
+	m.endHeal(why)
 	m.emit(Effect{Do: CloseLink, Text: why})
 }
 

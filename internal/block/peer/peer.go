@@ -64,6 +64,9 @@ const (
 	PathRelease                  // end of PathHold
 	PathBreak                    // fail everything, because of Text
 	PathFlush                    // flush what is not known to be durable everywhere
+	HealFound                    // a heal that only looks met a split brain; Number blocks were written by the peer, Word is 1 if all count
+	HealHold                     // save the blocks that are out of sync, then call HealSaved
+	HealEnded                    // the heal failed because of Text; this side is what it was
 	Answer                       // answer request ID with Reply
 	Log                          // tell the operator Text
 	Warn                         // warn the operator with Text
@@ -129,6 +132,7 @@ type Machine struct {
 	outdated bool   // the peer's disk is outdated or worse
 	full     bool   // all bits are being set
 	discard  bool   // connect --discard-my-data
+	heal     healing
 
 	role      wire.Role
 	conn      wire.Conn
@@ -263,6 +267,7 @@ func (m *Machine) Detached(e Env, failed bool) {
 		return
 	}
 	m.attached = false
+	m.endHeal("the disk is gone")
 	m.disk = generation.Diskless
 	if failed {
 		m.disk = generation.Failed

@@ -55,6 +55,7 @@ func (m *Machine) Disconnect(e Env, id uint64) {
 		return
 	}
 	m.wanted = false
+	m.endHeal("disconnected by the operator")
 	m.pending = request{id: id, verb: api.VolumeDisconnect, deadline: e.Now + requestTimeout}
 	if !m.linkUp || m.conn < wire.Connected {
 		m.disconnected()

@@ -260,6 +260,7 @@ func (e *engine) status() *api.VolumeStatus {
 	st.Counters = api.VolumeCounters{NS: kib(e.stats.sent), NR: kib(e.stats.received), DW: kib(e.stats.written),
 		DR: kib(e.stats.read), EP: 1, WO: "f"}
 	st.ResyncedBytes = e.stats.resynced
+	st.Heal = e.healStatus()
 	if e.store == nil {
 		return st
 	}

@@ -55,6 +55,8 @@ func (e *engine) machineEffect(f *peer.Effect) {
 		e.endResync()
 	case peer.PathReset:
 		e.resetPath()
+	case peer.HealFound, peer.HealHold, peer.HealEnded:
+		e.healEffect(f)
 	default:
 		if !e.pathOrder(f) {
 			e.sendEffect(f)

@@ -72,6 +72,7 @@ type engine struct {
 	conn  connection
 	sync  syncState
 	check verifyState
+	heal  healState
 	rate  int64 // an operator's ceiling of a resync, bytes per second; 0 if none was set
 	stats counters
 
@@ -143,6 +144,9 @@ type stateStore interface {
 	loadRole() (*peer.Resume, error)
 	storeRole(r peer.Resume) error
 	dropRole() error
+	loadHealed() (*healed, error)
+	storeHealed(h healed) error
+	dropHealed() error
 }
 
 // newEngine makes an engine with threads, sockets and files around it.
@@ -165,6 +169,9 @@ func bareEngine(cfg Config, files stateStore) (*engine, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.System{}
 	}
+	if cfg.CreateSide == nil {
+		cfg.CreateSide = createSide
+	}
 	if cfg.OpenDisk == nil {
 		cfg.OpenDisk = func(path string) (disk.Device, error) { return backing.Open(path) }
 	}
@@ -182,6 +189,9 @@ func bareEngine(cfg Config, files stateStore) (*engine, error) {
 	e.files = files
 	epoch, err := e.files.loadEpoch()
 	if err != nil {
+		return nil, err
+	}
+	if e.heal.note, err = e.files.loadHealed(); err != nil {
 		return nil, err
 	}
 	e.instance = randomName()
@@ -306,6 +316,7 @@ func (e *engine) follow() {
 		e.settle()
 	}
 	e.unpark()
+	e.followHeal()
 	e.sendStatus()
 }
 

@@ -13,13 +13,14 @@ import (
 
 // stateFiles are the small files beside the metadata.
 type stateFiles struct {
-	epochPath, rolePath string
+	epochPath, rolePath, healedPath string
 }
 
 func newStateFiles(root paths.Root, resource string) stateFiles {
 	return stateFiles{
-		epochPath: filepath.Join(root.Lib(), "volume-"+resource+".epoch"),
-		rolePath:  filepath.Join(root.Run(), "volume-"+resource+".primary"),
+		epochPath:  filepath.Join(root.Lib(), "volume-"+resource+".epoch"),
+		rolePath:   filepath.Join(root.Run(), "volume-"+resource+".primary"),
+		healedPath: filepath.Join(root.Lib(), "volume-"+resource+".healed"),
 	}
 }
 
@@ -59,6 +60,33 @@ func (f stateFiles) dropRole() error {
 		return fmt.Errorf("drop the note of being Primary: %w", err)
 	}
 	return nil
+}
+
+// healed names the file that makes the disk again what it was before its heal: exactly that, as long as the note is there.
+type healed struct {
+	Version int    `json:"version"`
+	ID      string `json:"id"` // saved.Header.ID
+	File    string `json:"file"`
+}
+
+// loadHealed returns nil if there is nothing to undo.
+func (f stateFiles) loadHealed() (*healed, error) {
+	var h healed
+	found, err := loadJSON(f.healedPath, &h)
+	if err != nil || !found {
+		return nil, err
+	}
+	return &h, nil
+}
+
+func (f stateFiles) storeHealed(h healed) error { return storeJSON(f.healedPath, h) }
+
+// dropHealed is durable when it returns. It needs no room on the disk.
+func (f stateFiles) dropHealed() error {
+	if err := os.Remove(f.healedPath); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("drop the note of the last heal: %w", err)
+	}
+	return syncDir(filepath.Dir(f.healedPath))
 }
 
 func loadJSON(path string, v any) (found bool, err error) {

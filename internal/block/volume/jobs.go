@@ -19,7 +19,11 @@ const (
 	doDiscard
 	doZero
 	doFlush
-	doPieces // write and flush pieces of metadata
+	doPieces  // write and flush pieces of metadata
+	doSave    // read a piece and add it to the file of saved blocks
+	doKeep    // make that file durable
+	doCheck   // read a file of saved blocks
+	doRestore // write its blocks back
 )
 
 // purpose is whom a job is for.
@@ -38,6 +42,7 @@ const (
 	forCsum                        // a read whose digest goes with a resync request
 	forVerify                      // a read to compare
 	forFinish                      // the flush at the end of a resync
+	forHeal                        // a heal or its undo
 )
 
 // job is a piece of disk I/O, carried out by a worker and returned to the engine.
@@ -61,6 +66,8 @@ type job struct {
 	packet  packet
 	resync  *resyncRead
 	verify  *verifyRead
+	side    *sideFile
+	sideErr error         // of side, not of the disk
 	done    chan struct{} // closed when carried out, if not nil
 
 	op      disk.Operation // as the disk itself gets it
@@ -159,6 +166,8 @@ func (j *job) perform() error {
 		return j.dev.WriteZeroes(j.off, j.length)
 	case doFlush:
 		return j.dev.Flush()
+	case doSave, doKeep, doCheck, doRestore:
+		return j.heal()
 	}
 	for _, list := range [][]piece{j.first, j.pieces} {
 		if err := writePieces(j.dev, list); err != nil {

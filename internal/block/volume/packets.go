@@ -143,6 +143,9 @@ func (e *engine) onStatePacket(p *packet) error {
 		if err := v.Decode(p.body); err != nil {
 			return err
 		}
+		if err := e.healBegins(); err != nil {
+			return err
+		}
 		e.machine.PeerSyncUUID(e.env(), uint64(v))
 	case wire.OutOfSync:
 		return e.onOutOfSync(p)

@@ -55,6 +55,9 @@ func (e *engine) handleRequest(r *kernel.Request) {
 		e.read(r)
 	default:
 		e.noteApplication()
+		if r.Op != kernel.Flush {
+			e.noteWritten(writepath.Span{Start: r.Offset, End: r.Offset + r.Length})
+		}
 		e.admit(r)
 	}
 }
@@ -216,6 +219,8 @@ func (e *engine) handleJob(j *job) {
 		e.peerRead(j)
 	case forFinish:
 		e.finishFlushed(j)
+	case forHeal:
+		e.healJobDone(j)
 	}
 	e.jobs.put(j)
 	e.startLog()

@@ -26,10 +26,11 @@ type Surroundings struct {
 	ALExtents int
 }
 
-// Notes are what a volume process leaves for the one after it: Epoch survives the host's end, Role only the process's.
+// Notes are what a volume process leaves for the one after it: Role survives only the process's end, the rest the host's too.
 type Notes struct {
-	Epoch uint64
-	Role  *peer.Resume
+	Epoch  uint64
+	Role   *peer.Resume
+	healed *healed
 }
 
 // memoryNotes are Notes as the engine uses its files.
@@ -40,6 +41,9 @@ func (m memoryNotes) storeEpoch(epoch uint64) error   { m.n.Epoch = epoch; retur
 func (m memoryNotes) loadRole() (*peer.Resume, error) { return m.n.Role, nil }
 func (m memoryNotes) storeRole(r peer.Resume) error   { m.n.Role = &r; return nil }
 func (m memoryNotes) dropRole() error                 { m.n.Role = nil; return nil }
+func (m memoryNotes) loadHealed() (*healed, error)    { return m.n.healed, nil }
+func (m memoryNotes) storeHealed(h healed) error      { m.n.healed = &h; return nil }
+func (m memoryNotes) dropHealed() error               { m.n.healed = nil; return nil }
 
 // Stepped is a volume process that its caller drives, one event at a time, from one goroutine: the engine is the real one,
 // with nothing but its threads and sockets taken away. The simulator uses it.

@@ -17,7 +17,15 @@ const (
 
 // verb carries out an operator's or the daemon's command; done is called once, on the engine's goroutine.
 func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
+	if r := e.healForbids(do.Verb); r.Code != 0 {
+		done(r)
+		return
+	}
 	switch do.Verb {
+	case api.VolumeHeal:
+		done(e.doHeal(do))
+	case api.VolumeHealUndo:
+		done(e.doUndo(do))
 	case api.VolumeUp:
 		e.doUp(done)
 	case api.VolumeAttach:

@@ -39,6 +39,8 @@ type Config struct {
 	Log    *slog.Logger
 	// OpenDisk opens a backing disk or metadata device; nil for the real one.
 	OpenDisk func(path string) (disk.Device, error)
+	// CreateSide makes the file a heal saves blocks in; nil for the real one.
+	CreateSide func(path string) (SideStore, error)
 	// Frontend makes the kernel's device for a target; nil for none (tests use the target itself).
 	Frontend func(kernel.Target) (kernel.Frontend, error)
 	// Lease opens the lease page; it is asked for when the volume is bound to a cluster. nil: a bound volume is never

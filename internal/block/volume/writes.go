@@ -30,6 +30,7 @@ func (e *engine) onWrite(l *replica.Link, p *packet) error {
 
 // receive queues a write behind those it overlaps.
 func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync bool) {
+	e.noteWritten(s)
 	j := e.jobs.get()
 	j.purpose, j.dev, j.off, j.length, j.link = forPeer, e.store.data, s.Start, s.Len(), l
 	j.buffer, j.packet = p.data, *p

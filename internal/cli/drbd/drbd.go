@@ -73,6 +73,14 @@ type call struct {
 	conf            *resfile.Config
 }
 
+// now is the wall clock.
+func (c *call) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
+}
+
 // Run executes one drbdadm command line (without the word drbdadm itself) and returns the exit code; the word meta leads to
 // drbdmeta's grammar.
 func Run(args []string, env Env) int {
@@ -146,7 +154,7 @@ func (c *call) parse(args []string) error {
 // takesValue tells whether an option's value may be the next word.
 func takesValue(name string) bool {
 	return slices.Contains([]string{"-c", "--config-file", "--output-format", "--timeout", "-t", "--config-to-test", "-W", "--setup-option",
-		"--node", "--keep", "--save"}, name)
+		"--node", "--keep", "--save", "--undo", "--show", "--extract", "--onto"}, name)
 }
 
 // passedOn tells whether an option is drbdsetup's or drbdmeta's; value tells whether it has one.
@@ -189,6 +197,10 @@ func (c *call) option(name, value, typed string) error {
 		c.accept = value != "no"
 	case "--node":
 		c.node = value
+	case "--keep", "--save", "--undo", "--show", "--extract", "--onto":
+		c.values[name] = value
+	case "--whole":
+		c.values[name] = "yes"
 	case "-h", "--help":
 		c.usage(c.Stdout)
 		return &failure{code: exitOK}

@@ -3,7 +3,6 @@ package drbd
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"holdfast/internal/block/metadata"
 )
@@ -14,15 +13,11 @@ func (c *call) dumpMD() error {
 }
 
 func (c *call) dumpMeta(m *metaDisk) error {
-	now := time.Now
-	if c.Now != nil {
-		now = c.Now
-	}
 	bits, err := m.store.Bitmap()
 	if err != nil {
 		return err
 	}
-	at := now()
+	at := c.now()
 	fmt.Fprintf(c.Stdout, "# DRBD meta data dump\n# %s [%d]\n# %s> %s\n#\n\n", at.Format("2006-01-02 15:04:05 -0700"), at.Unix(), c.Hostname, m.command("dump-md"))
 	_, err = fmt.Fprint(c.Stdout, dumpText(m.store.Layout, &m.store.SB, bits))
 	return err

@@ -332,6 +332,7 @@ type daemon struct {
 	volumes []api.VolumeStatus
 	reply   api.VolumeReply
 	asked   []api.VolumeDoRequest
+	after   func(*daemon, api.VolumeDo) // changes volumes, if not nil
 }
 
 func (h *host) serve(t *testing.T) *daemon {
@@ -362,6 +363,9 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		d.asked = append(d.asked, in)
 		out = d.reply
+		if d.after != nil {
+			d.after(d, in.Do)
+		}
 	case "/v1/volume.status":
 		out = api.VolumesReply{Volumes: d.volumes}
 	}

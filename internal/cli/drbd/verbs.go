@@ -33,6 +33,7 @@ func verbs() []verb {
 		{"suspend-io", do(api.VolumeSuspendIO), true, "freeze the application's requests", false},
 		{"resume-io", do(api.VolumeResumeIO), true, "let them go on", false},
 		{"outdate", (*call).outdate, true, "note that the peer has newer data", false},
+		{"heal", (*call).heal, false, "settle a split brain: --keep=NODE saves the other side's differing blocks, then resyncs it; --undo=FILE", false},
 		{"survivor", (*call).survivor, true, "make this disk the volume's only up-to-date replica; --accept-loss when others are", false},
 		{"forget", (*call).forget, true, "strike the replica on --node=NODE, which is gone for good, or the whole volume, from the cluster's record", false},
 		{"create-md", (*call).createMD, true, "write new metadata", false},
