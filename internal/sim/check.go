@@ -21,10 +21,15 @@ type truth struct {
 	// forgotten: an operator has taken the volume out of the log.
 	forgotten bool
 	wiped     uint64 // index at which a log was wiped last
-	blank     *host  // whose disk was replaced and is not in U again
+	blank     *host  // whose disk was replaced, or given up before there was a U, and is not in U again
+	// asked is the record at which each data host asked last for what takes the other out of U.
+	asked [2]recordVersion
 	// prints are hashes of the state by index, for all that have applied it.
 	prints map[uint64]uint64
 }
+
+// recordVersion tells one record of the volume from another, as the log's compare-and-set does.
+type recordVersion struct{ epoch, version uint64 }
 
 // saw takes in what a member of the log has applied: two members at the same index have the same state, and each change
 // is judged once.
@@ -82,6 +87,10 @@ func (w *World) judgeVolume(before, now state.Volume) {
 	}
 	if !before.Adopted && now.Primary != "" { // its tenure goes on
 		w.truth.tenure, w.truth.tenureOf = now.Epoch, w.host(now.Primary)
+	}
+	if !before.Adopted && now.Primary == "" { // they are equal: what one has lost with its power, the other has given up
+		weak := w.data[0].disk.weak || w.data[1].disk.weak
+		w.data[0].disk.weak, w.data[1].disk.weak = weak, weak
 	}
 	if len(now.U) == 0 {
 		w.fail("S1", "U is empty")

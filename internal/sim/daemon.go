@@ -183,6 +183,12 @@ func (d *daemon) look(t *task) (finished bool, result state.Result, err error) {
 
 // propose is raftlog's Propose, or ProposeInTerm, with its outcome given to done.
 func (d *daemon) propose(term uint64, c state.Command, done func(error)) {
+	switch c := c.(type) {
+	case *state.VolumePromote:
+		d.w.truth.asked[d.h.index] = recordVersion{c.Epoch, c.Version}
+	case *state.VolumeRemove:
+		d.w.truth.asked[d.h.index] = recordVersion{c.Epoch, c.Version}
+	}
 	p, err := d.raft.Propose(term, c)
 	if p == nil {
 		panic(err)

@@ -302,12 +302,19 @@ func (w *World) faultLogFails() {
 func (w *World) faultDiskReplaced() {
 	h := w.dataHost()
 	other := w.data[1-h.index]
-	if !other.disk.in(w.truth.volume) || !w.truth.volume.Adopted || other.disk.weak || other.disk.failing != nil || other.disk.full || w.truth.blank == other {
+	if !other.disk.in(w.truth.volume) || !w.truth.volume.Adopted || other.disk.weak || other.disk.failing != nil || other.disk.full || w.truth.blank == other || w.mayTakeOut(h) {
 		return
 	}
 	w.truth.blank = h // until the other side has taken it in, that is the last good copy
 	w.replaceDisk(h)
 	w.undo(w.length(), "boot", h.boot)
+}
+
+// mayTakeOut tells whether something that h has asked of the log may yet take the other replica out of U: it was asked at the
+// record as it is now, so that it is not void.
+func (w *World) mayTakeOut(h *host) bool {
+	rec := w.truth.volume
+	return w.truth.asked[h.index] == recordVersion{rec.Epoch, rec.Version}
 }
 
 // replaceDisk puts a disk as create-md leaves it into a host that is switched off for it.
@@ -319,11 +326,18 @@ func (w *World) replaceDisk(h *host) {
 	}
 }
 
-// faultInvalidate: an operator gives a disk up; the volume refuses where that would cost the data.
+// faultInvalidate: an operator gives a disk up; the volume refuses where that would cost the data. Of two disks that the log
+// does not know and that are not connected, he gives one up, not both.
 func (w *World) faultInvalidate() {
 	h := w.dataHost()
 	if h.daemon == nil || h.daemon.control == nil {
 		return
+	}
+	if !w.truth.volume.Adopted {
+		if w.truth.blank == w.data[1-h.index] {
+			return
+		}
+		w.truth.blank = h
 	}
 	h.daemon.verb(api.VolumeDo{Verb: api.VolumeInvalidate}, func(api.VolumeReply) {})
 }
