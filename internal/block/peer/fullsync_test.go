@@ -3,6 +3,7 @@ package peer
 import (
 	"testing"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
 )
@@ -88,6 +89,23 @@ func TestSyncNameOvertakesTheConsent(t *testing.T) {
 	if r := p.b.lastReply(); r.Code != 0 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// The better of two connected disks is not given up.
+func TestInvalidateOfTheSourceIsRefused(t *testing.T) {
+	p := newSim(t, first(equal()), Attach{UUIDs: generation.Set{Current: generation.JustCreated}, Device: 0xb1})
+	for _, s := range []*side{p.a, p.b} {
+		s.m.View(s.env(), api.VolumeView{})
+		s.m.Connect(s.env(), false)
+	}
+	p.link(true)
+	p.a.expect("SyncSource Secondary/Secondary UpToDate/Inconsistent")
+	p.a.m.Invalidate(p.a.env(), 1)
+	p.a.run()
+	if r := p.a.lastReply(); r.Code != codeNoUpToDate {
+		t.Errorf("%+v", r)
+	}
+	p.a.expect("SyncSource Secondary/Secondary UpToDate/Inconsistent")
 }
 
 // TestSkippedInitialSync: new-current-uuid --clear-bitmap on a peer, both disks being blank.

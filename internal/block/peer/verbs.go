@@ -248,6 +248,8 @@ func (m *Machine) Invalidate(e Env, id uint64) {
 		m.answer(id, m.refusalFor(wire.InTransientState, "this disk is in the up-to-date set; only a Primary takes it out"))
 	case !m.adopted() && m.conn == wire.Connected && m.peer.disk == generation.UpToDate:
 		m.ask(id, api.VolumeInvalidate, wire.StartingSyncT)
+	case !m.adopted() && m.conn >= wire.Connected && m.disk > generation.Inconsistent && m.peer.disk < generation.UpToDate:
+		m.answer(id, m.refusalFor(wire.NoUpToDateDisk, "the peer's disk is "+m.peer.disk.String()))
 	default:
 		m.giveUp()
 		m.answer(id, api.VolumeReply{})
