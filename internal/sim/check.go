@@ -20,8 +20,10 @@ type truth struct {
 	tenureOf *host
 	// forgotten: an operator has taken the volume out of the log.
 	forgotten bool
-	wiped     uint64 // index at which a log was wiped last
-	blank     *host  // whose disk was replaced, or given up before there was a U, and is not in U again
+	// adding: an operator has begun to add the late witness.
+	adding bool
+	wiped  uint64 // index at which a log was wiped last
+	blank  *host  // whose disk was replaced, or given up before there was a U, and is not in U again
 	// asked is the record at which each data host asked last for what takes the other out of U.
 	asked [2]recordVersion
 	// prints are hashes of the state by index, for all that have applied it.

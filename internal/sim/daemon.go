@@ -220,7 +220,7 @@ func (d *daemon) view() *state.View { return d.raft.View() }
 func (d *daemon) found() error {
 	var founders []raftlog.Founder
 	mine := false
-	for i, h := range d.w.hosts {
+	for i, h := range d.w.founding() {
 		id := d.w.truth.founders[i]
 		founders = append(founders, raftlog.Founder{Name: h.name, Incarnation: id})
 		mine = mine || h == d.h && id == d.raft.Incarnation()
@@ -233,7 +233,7 @@ func (d *daemon) found() error {
 
 // found draws the incarnations the cluster is founded with: each host's log is made once for it.
 func (w *World) found() {
-	for _, h := range w.hosts {
+	for _, h := range w.founding() {
 		s, err := raftlog.NewStepped(raftlog.Config{Name: h.name, Clock: &h.clock, Log: w.logger(h)}, &h.log)
 		if err != nil {
 			panic(err)
@@ -244,7 +244,7 @@ func (w *World) found() {
 
 func (w *World) init() *state.ClusterInit {
 	c := &state.ClusterInit{Name: "sim", UUID: "00000000000000000000000000000001", UnixSeconds: 1_800_000_000}
-	for i, h := range w.hosts {
+	for i, h := range w.founding() {
 		c.Members = append(c.Members, state.Member{Name: h.name, Kind: h.kind, Incarnation: w.truth.founders[i], Voter: true, Addrs: []string{fmt.Sprintf("10.0.0.%d", i+1)}})
 	}
 	return c

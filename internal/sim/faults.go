@@ -66,6 +66,9 @@ func (w *World) plan() {
 		h.clock.set(1 + (w.rng.Float64()-0.5)*0.04)
 	}
 	w.nextFault(w.between(300*time.Millisecond, 6*time.Second))
+	if w.opts.Late {
+		w.undo(w.between(300*time.Millisecond, 12*time.Second), "add witness", w.addWitness)
+	}
 }
 
 func (w *World) nextFault(d time.Duration) {
@@ -280,7 +283,7 @@ func (w *World) faultHung() {
 // faultLogWiped: a voter loses its log. A second one does so only when the first votes again: the log's majority is never
 // destroyed.
 func (w *World) faultLogWiped() {
-	if w.truth.view == nil || !w.voting() || w.truth.wiped == w.truth.index {
+	if w.truth.view == nil || !w.voting() || w.voters() < 3 || w.truth.wiped == w.truth.index {
 		return
 	}
 	h := w.anyHost()

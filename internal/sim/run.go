@@ -37,6 +37,9 @@ func (w *World) healthy() bool {
 // voting tells whether every member's present incarnation votes.
 func (w *World) voting() bool {
 	for _, h := range w.hosts {
+		if !w.belongs(h) {
+			continue
+		}
 		if h.daemon == nil {
 			return false
 		}
