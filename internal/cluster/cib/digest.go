@@ -26,15 +26,19 @@ func OpDigest(params map[string]string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// ExternalIP names the parameter that tells an agent inside of a bundle's container the address of that. It follows from the
+// bundle, and is not part of a digest.
+const ExternalIP = "pcmk_external_ip"
+
 // DigestParams selects, from a graph action's attributes, what enters its digest: the agent's parameters, and for a
-// recurring operation its timeout too. Meta attributes (CRM_meta_...) and crm_feature_set stay out.
+// recurring operation its timeout too. Meta attributes (CRM_meta_...), crm_feature_set and ExternalIP stay out.
 func DigestParams(attrs map[string]string, recurring bool) map[string]string {
 	out := map[string]string{}
 	for k, v := range attrs {
 		switch {
 		case k == "CRM_meta_timeout" && recurring:
 			out[k] = v
-		case strings.HasPrefix(k, "CRM_meta_"), k == "crm_feature_set":
+		case strings.HasPrefix(k, "CRM_meta_"), k == "crm_feature_set", k == ExternalIP:
 		default:
 			out[k] = v
 		}

@@ -26,6 +26,8 @@ func (c *cluster) assign(r *resource, prefer *node) *node {
 		return c.assignGroup(r, prefer)
 	case clone:
 		return c.assignClone(r, prefer)
+	case bundle:
+		return c.assignBundle(r)
 	}
 	return c.assignPrimitive(r, prefer)
 }

@@ -91,6 +91,11 @@ func (c *cluster) parameters(r *resource, n *node) map[string]string {
 	for e := r; e != nil; e = e.parent {
 		c.nvPairs(p, "instance_attributes", x, e.xml, c.templates[e.xml.Get("template")])
 	}
+	if r.replica != nil && r == r.replica.connection {
+		// The answer changes when the container gets its node.
+		r.replica.resolveHost(p)
+		return p
+	}
 	if r.params == nil {
 		r.params = map[nodeKey]map[string]string{}
 	}

@@ -5,7 +5,10 @@ func (c *cluster) blockDependents(a *action) {
 	if a.runnable || a.rsc == nil || a.task != "start" && a.task != "promote" || a.interval > 0 {
 		return
 	}
-	r := a.rsc.top()
+	r := a.rsc.collection()
+	if a.rsc.isHosted() {
+		r = a.rsc
+	}
 	for _, k := range r.children {
 		if x := k.firstAction(a.task, nil); x == nil || x.runnable {
 			return

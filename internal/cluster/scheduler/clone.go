@@ -24,8 +24,8 @@ func (c *cluster) assignClone(cl *resource, prefer *node) *node {
 		}
 	}
 	c.showScores("clone", cl)
-	c.sortInstances(cl)
-	c.distribute(cl)
+	c.sortInstances(cl, cl.children)
+	c.distribute(cl, cl.children)
 	if cl.promotable {
 		c.chooseRoles(cl)
 	}
@@ -34,7 +34,7 @@ func (c *cluster) assignClone(cl *resource, prefer *node) *node {
 }
 
 // distribute places up to clone-max instances: first those that can stay, then the others.
-func (c *cluster) distribute(cl *resource) {
+func (c *cluster) distribute(cl *resource, instances []*resource) {
 	available := 0
 	for i, n := range c.nodes {
 		cl.counts[i] = 0
@@ -48,7 +48,7 @@ func (c *cluster) distribute(cl *resource) {
 		optimal = max(1, cl.max/available)
 	}
 	placed := 0
-	for _, k := range cl.children {
+	for _, k := range instances {
 		if placed >= cl.max {
 			break
 		}
@@ -56,7 +56,7 @@ func (c *cluster) distribute(cl *resource) {
 			placed++
 		}
 	}
-	for _, k := range cl.children {
+	for _, k := range instances {
 		switch {
 		case !k.provisional:
 		case placed >= cl.max:
@@ -182,11 +182,11 @@ func (c *cluster) restoreWeights(k *resource, backup map[*resource]weights) {
 
 // sortInstances puts the instances in the order in which they are placed: active ones first, on nodes that can keep them,
 // where there are fewest; failed ones and inactive ones later.
-func (c *cluster) sortInstances(cl *resource) {
+func (c *cluster) sortInstances(cl *resource, instances []*resource) {
 	for i := range cl.counts {
 		cl.counts[i] = 0
 	}
-	slices.SortStableFunc(cl.children, func(a, b *resource) int { return c.compareInstances(cl, a, b) })
+	slices.SortStableFunc(instances, func(a, b *resource) int { return c.compareInstances(cl, a, b) })
 }
 
 func (c *cluster) compareInstances(cl, a, b *resource) int {
@@ -254,6 +254,9 @@ func instanceNode(k *resource, on []*node) (n *node, ok bool) {
 }
 
 func compareInstanceIDs(a, b *resource) int {
+	if a.replica != nil && b.replica != nil {
+		return cmp.Compare(a.replica.number, b.replica.number)
+	}
 	_, na, _ := cutInstance(a.id)
 	_, nb, _ := cutInstance(b.id)
 	if na != nb {
@@ -372,7 +375,7 @@ func (c *cluster) matchingInstance(r, cl *resource, role Role, current bool) *re
 }
 
 func instanceOn(cl *resource, n *node, role Role, current bool) *resource {
-	for _, k := range cl.children {
+	for _, k := range cl.instances("") {
 		if anyBlocked(k) || role != RoleUnknown && k.state(current) != role {
 			continue
 		}

@@ -26,6 +26,10 @@ func (x *colocation) influences(r *resource) bool {
 	if r == nil {
 		r = x.primary
 	}
+	if x.dependent.nested && r == x.dependent.container && !r.failed && len(r.runningOn) == 1 {
+		// A healthy container is not moved for the sake of a connection, which moves without interrupting anything.
+		return false
+	}
 	return x.influence || len(r.runningOn) == 0
 }
 
@@ -207,10 +211,12 @@ func (c *cluster) colocate(dependent, primary *resource, x *colocation) {
 	case group:
 		c.colocateGroup(dependent, primary, x)
 		return
-	case clone:
+	case clone, bundle:
 		return
 	}
 	switch primary.kind {
+	case bundle:
+		c.colocateWithBundle(dependent, primary, x)
 	case group:
 		c.colocateWithGroup(dependent, primary, x)
 	case clone:

@@ -6,6 +6,47 @@ import (
 	"holdfast/internal/cluster/cib"
 )
 
+// quorumPolicy is no-quorum-policy.
+type quorumPolicy int
+
+const (
+	quorumStop quorumPolicy = iota
+	quorumIgnore
+	quorumFreeze
+	quorumSuicide
+	quorumDemote
+)
+
+// config are the cluster properties.
+type config struct {
+	stonith           bool
+	stonithAction     string
+	stonithTimeout    time.Duration
+	clusterDelay      time.Duration
+	symmetric         bool
+	maintenance       bool
+	stopAll           bool
+	stopOrphans       bool
+	stopOrphanActions bool
+	removeAfterStop   bool
+	startupProbes     bool
+	startupFencing    bool
+	startFatal        bool
+	concurrentFencing bool
+	haveWatchdog      bool
+	health            map[string]int // what colours of health are worth; nil without a strategy
+	healthBase        int
+	shutdownLock      bool
+	lockLimit         time.Duration // 0 for none
+	haveDevice        bool          // a fencing resource is configured
+	batchLimit        int
+	policy            quorumPolicy
+	strategy          string
+	priorityDelay     time.Duration // priority-fencing-delay
+	unfencing         bool          // some fencing device demands that nodes be unfenced
+	clusterName       string
+}
+
 // readConfig reads the cluster properties, with Pacemaker's defaults.
 func (c *cluster) readConfig() {
 	p := map[string]string{}

@@ -84,7 +84,7 @@ func (c *cluster) apply(r *resource, first, then *action, n *node, ff flags, o o
 	if r.kind == primitive || then.rsc == nil {
 		return c.applyOne(first, then, ff, o)
 	}
-	if r.kind == clone {
+	if r.kind >= clone {
 		return c.applyClone(first, then, n, ff, o)
 	}
 	ch := c.applyOne(first, then, ff, o)
@@ -101,7 +101,7 @@ func (c *cluster) applyClone(first, then *action, n *node, ff flags, o order) ch
 		return c.applyInterleaved(first, then, n, o)
 	}
 	ch := c.applyOne(first, then, ff, o)
-	for _, k := range then.rsc.children {
+	for _, k := range then.rsc.instances(origTask(then)) {
 		x := k.firstAction(then.task, n)
 		if x == nil || !c.actionFlags(x, n).runnable {
 			continue
@@ -117,7 +117,7 @@ func (c *cluster) applyClone(first, then *action, n *node, ff flags, o order) ch
 
 // canInterleave tells whether instances of two clones are ordered one by one rather than all after all.
 func canInterleave(first, then *action) bool {
-	if first.rsc == nil || then.rsc == nil || first.rsc == then.rsc || first.rsc.kind != clone || then.rsc.kind != clone {
+	if first.rsc == nil || then.rsc == nil || first.rsc == then.rsc || first.rsc.kind < clone || then.rsc.kind < clone {
 		return false
 	}
 	if then.is("stop") || then.is("demote") {
@@ -131,7 +131,7 @@ func (c *cluster) applyInterleaved(first, then *action, n *node, o order) change
 	var ch changed
 	task := origTask(first)
 	current := task == "stop" || task == "demote"
-	for _, k := range then.rsc.children {
+	for _, k := range then.rsc.instances(origTask(then)) {
 		fk := c.matchingInstance(k, first.rsc, RoleUnknown, current)
 		if fk == nil {
 			if !current && o&(runnableLeft|impliesThen) != 0 && c.keepDown(k) {

@@ -190,7 +190,7 @@ func (c *cluster) failurePolicy(r *resource, task string, interval time.Duration
 		return failRecover, fallback(task)
 	case "demote":
 		if task == "promote" || op != nil && interval > 0 && task == "monitor" && parseRole(op.role) == RolePromoted {
-			return failDemote, RoleUnpromoted
+			return failDemote, fallback(task)
 		}
 	}
 	switch {
@@ -322,9 +322,9 @@ func (c *cluster) opDefault(r *resource, task string, interval time.Duration) ma
 // canFence tells whether a node can be fenced at all.
 func (c *cluster) canFence(n *node) bool {
 	if n.isGuest() {
-		// It is fenced by stopping what it is inside of.
+		// It is fenced by stopping what it is inside of, which a host that is up can do.
 		for _, host := range n.connection.container.runningOn {
-			if !c.canFence(host) {
+			if !host.online && !c.canFence(host) {
 				return false
 			}
 		}

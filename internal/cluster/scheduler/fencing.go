@@ -144,8 +144,11 @@ func (c *cluster) stopsByFencing(r *resource, f *action) {
 		}
 		a.pseudo, a.runnable = true, true
 		if implicit {
-			orderActions(f, a, orderPreserve)
-			if top := r.top(); top != r {
+			top := r.collection()
+			if r.replica == nil || top.kind == bundle {
+				orderActions(f, a, orderPreserve)
+			}
+			if top != r && top.kind != bundle {
 				orderActions(f, top.firstAction("stop", nil), orderPreserve)
 			}
 		}

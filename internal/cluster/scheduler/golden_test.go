@@ -194,9 +194,20 @@ func decision(out scheduler.Output) []string {
 	return lines
 }
 
-// follows tells whether an action directly waits for the one with that key: on a remote node, for its connection's start.
+// follows tells whether an action waits, directly or not, for the one with that key: on a remote node, for its connection's start.
 func follows(byID map[int]*transition.Action, a *transition.Action, key string) bool {
-	return slices.ContainsFunc(a.Inputs, func(id int) bool { return byID[id] != nil && byID[id].Key == key })
+	seen := map[int]bool{}
+	var waits func(*transition.Action) bool
+	waits = func(a *transition.Action) bool {
+		return slices.ContainsFunc(a.Inputs, func(id int) bool {
+			if byID[id] == nil || seen[id] {
+				return false
+			}
+			seen[id] = true
+			return byID[id].Key == key || waits(byID[id])
+		})
+	}
+	return waits(a)
 }
 
 // invariants hold for every decision.

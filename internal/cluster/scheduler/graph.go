@@ -31,7 +31,7 @@ func (c *cluster) buildGraph() *transition.Graph {
 // settleClones derives the final properties of clones' actions from those of their instances.
 func (c *cluster) settleClones() {
 	for _, a := range c.actions {
-		if a.rsc != nil && a.rsc.kind == clone {
+		if a.rsc != nil && a.rsc.kind >= clone {
 			c.actionFlags(a, nil)
 		}
 	}
@@ -174,6 +174,9 @@ func (c *cluster) encodeResource(t *transition.Action, a *action, put func(k, v 
 			put("container_attribute_target", target)
 		}
 	}
+	if r.container != nil {
+		put("container", r.container.id)
+	}
 	if a.targetRC != 0 {
 		put("op_target_rc", itoa(a.targetRC))
 	}
@@ -207,6 +210,9 @@ func (c *cluster) encodeAgent(t *transition.Action, a *action) {
 			}
 		}
 	}
+	if p := r.replica; p != nil && r == p.instance && p.ip != "" {
+		t.Attrs[cib.ExternalIP] = p.ip
+	}
 	if a.pseudo {
 		t.Class, t.Provider, t.Type = "", "", ""
 		return
@@ -221,7 +227,7 @@ func (c *cluster) encodeAgent(t *transition.Action, a *action) {
 
 // putCloneMeta adds the meta attributes of the clone a resource is, or is part of, that agents ask for.
 func putCloneMeta(r *resource, put func(k, v string)) {
-	cl := r.top()
+	cl := r.collection()
 	if cl.kind != clone {
 		return
 	}

@@ -87,7 +87,7 @@ func guestOf(container *resource) *resource {
 func (c *cluster) insideContainers() {
 	for _, r := range c.resources {
 		r.leaves(func(p *resource) {
-			if p.container != nil {
+			if p.container != nil && (p.managed || !p.nested) {
 				c.insideContainer(p)
 			}
 			if p.connects != nil || p.class == "stonith" {
@@ -196,7 +196,7 @@ func (c *cluster) skipsRemoteProbe(r *resource, n *node) bool {
 		return false
 	}
 	box, top := n.connection.container, r
-	if t := r.top(); t.kind == clone {
+	if t := r.collection(); t.kind == clone {
 		top = t
 	}
 	switch {

@@ -103,6 +103,13 @@ func (c *cluster) historyResource(n *node, e *cib.Element) *resource {
 	if !r.isAnonymous() {
 		return r
 	}
+	if b := r.inBundle(); b != nil {
+		if r = b.instanceOn(n); r == nil {
+			return c.orphanResource(e)
+		}
+		r.historyName = id
+		return r
+	}
 	base, _, _ := cutInstance(id)
 	r = c.anonymousInstance(r.cloneOf(), base, n)
 	r.historyName = id

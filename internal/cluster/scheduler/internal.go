@@ -15,6 +15,8 @@ func (c *cluster) orderWithin(r *resource) {
 		c.orderGroup(r)
 	case clone:
 		c.orderClone(r)
+	case bundle:
+		c.orderBundle(r)
 	default:
 		c.orderPrimitive(r)
 	}
@@ -130,11 +132,16 @@ func (c *cluster) orderClone(cl *resource) {
 	}
 }
 
-func (c *cluster) orderPromotable(cl *resource) {
+// orderRestart orders what a collection with roles goes through when it goes all the way down and up again.
+func (c *cluster) orderRestart(r *resource) {
 	for _, p := range [][2]string{{"stopped", "start"}, {"stopped", "promote"}, {"demoted", "start"}, {"running", "promote"},
 		{"demoted", "stop"}, {"demote", "demoted"}, {"demoted", "promote"}} {
-		c.orderTasks(cl, p[0], cl, p[1], orderPlain)
+		c.orderTasks(r, p[0], r, p[1], orderPlain)
 	}
+}
+
+func (c *cluster) orderPromotable(cl *resource) {
+	c.orderRestart(cl)
 	var last *resource
 	for _, k := range cl.children {
 		c.orderTasks(k, "demote", k, "promote", orderPlain)

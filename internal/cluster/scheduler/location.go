@@ -51,7 +51,7 @@ func (c *cluster) locationTargets(e *cib.Element) []*resource {
 		}
 		for _, r := range c.resources {
 			r.all(func(x *resource) {
-				if x.cloneOf() == nil && re.MatchString(x.id) != (pattern[0] == '!') {
+				if x.cloneOf() == nil && (x.inBundle() == nil || x.kind == bundle) && re.MatchString(x.id) != (pattern[0] == '!') {
 					out = append(out, x)
 				}
 			})
@@ -173,6 +173,10 @@ func (c *cluster) addRuleLocation(e, rule *cib.Element, r *resource, role string
 func (c *cluster) addLocation(l *location) {
 	c.locations = append(c.locations, l)
 	l.rsc.locations = append(l.rsc.locations, l)
+	if l.rsc.kind == bundle && l.rsc.parts.clone != nil {
+		// The instances are those that have roles.
+		l.rsc.parts.clone.locations = append(l.rsc.parts.clone.locations, l)
+	}
 }
 
 // applyLocations adds the scores of all location constraints. Those for one role count when roles are decided.
@@ -186,7 +190,7 @@ func (c *cluster) applyLocations() {
 func (c *cluster) applyExclusive() {
 	for _, r := range c.resources {
 		r.all(func(x *resource) {
-			if !x.exclusive && !x.top().exclusive {
+			if !x.exclusive && (x.bundled() || !x.top().exclusive) {
 				return
 			}
 			for i := range x.weights {
@@ -217,6 +221,9 @@ func (c *cluster) applyLocation(r *resource, l *location, zero bool) {
 		}
 	}
 	for i, k := range r.children {
+		if r.kind == bundle && !k.isHosted() {
+			continue
+		}
 		c.applyLocation(k, l, zero || r.kind == group && i > 0 && r.colocated())
 	}
 }

@@ -35,7 +35,8 @@ type node struct {
 	connection    *resource // that connection, nil when there is none any more
 	requiresReset bool      // a guest whose container must be restarted
 	wasFenced     bool
-	late          bool // known only from an orphaned connection: no place for anything
+	late          bool // not known from the beginning (an orphaned connection, a bundle's container): no place for anything
+	inside        bool // in a container of a bundle, and so the place of one instance only
 	historyRead   bool
 	assigned      int // resources assigned to it in this decision
 	running       []*resource
@@ -141,6 +142,7 @@ const (
 	primitive kind = iota
 	group
 	clone
+	bundle
 )
 
 // requirement is what must hold before a resource may start.
@@ -162,7 +164,7 @@ const (
 	stopUnexpected
 )
 
-// resource is a primitive, a group or a clone; a clone's children are its instances.
+// resource is a primitive, a group, a clone or a bundle. A clone's children are its instances, a bundle's all that it implies.
 type resource struct {
 	id    string
 	kind  kind
@@ -199,6 +201,8 @@ type resource struct {
 	fillers      []*resource   // what runs inside of it
 	adrift       bool          // an orphaned connection to a guest node
 	nested       bool          // a connection into a bundle, whose containers may be on remote nodes
+	parts        *bundleParts  // of a bundle
+	replica      *replica      // of a bundle, whose container, address, connection or instance it is
 	reconnect    time.Duration // reconnect_interval of a connection
 	orphan       bool
 	requires     requirement
@@ -265,10 +269,23 @@ func (r *resource) top() *resource {
 
 // cloneOf is the clone r is an instance of (or a member of an instance), or nil.
 func (r *resource) cloneOf() *resource {
-	if t := r.top(); t.kind == clone && t != r {
-		return t
+	for p := r.parent; p != nil; p = p.parent {
+		if p.kind == clone {
+			return p
+		}
 	}
 	return nil
+}
+
+// collection is the clone that r is, or is part of, or else the outermost resource it is part of.
+func (r *resource) collection() *resource {
+	if r.kind == clone {
+		return r
+	}
+	if cl := r.cloneOf(); cl != nil {
+		return cl
+	}
+	return r.top()
 }
 
 // isAnonymous tells whether r is part of a clone whose instances are interchangeable.
@@ -277,8 +294,26 @@ func (r *resource) isAnonymous() bool {
 	return c != nil && !c.unique
 }
 
-// isPromotable tells whether r is, or is part of, a promotable clone.
-func (r *resource) isPromotable() bool { return r.top().promotable }
+// instances are the parts of a clone or bundle that do a task one by one: a clone's instances; a bundle's containers, or what
+// runs inside of them if the task is about roles.
+func (r *resource) instances(task string) []*resource {
+	if r.kind != bundle {
+		return r.children
+	}
+	switch task {
+	case "promote", "demote":
+		return r.parts.inside()
+	}
+	return r.containers()
+}
+
+// isPromotable tells whether r is, or is part of, a promotable clone, or is a bundle with one.
+func (r *resource) isPromotable() bool {
+	if r.kind == bundle {
+		return r.parts.clone != nil && r.parts.clone.promotable
+	}
+	return r.collection().promotable
+}
 
 // first and last members of a group.
 func (r *resource) firstMember() *resource { return r.children[0] }
@@ -286,8 +321,16 @@ func (r *resource) lastMember() *resource  { return r.children[len(r.children)-1
 
 // leaves calls f for each primitive at or below r.
 func (r *resource) leaves(f func(*resource)) {
-	if r.kind == primitive {
+	switch r.kind {
+	case primitive:
 		f(r)
+		return
+	case bundle:
+		for _, p := range r.parts.replicas {
+			for _, x := range p.parts() {
+				f(x)
+			}
+		}
 		return
 	}
 	for _, c := range r.children {
@@ -398,47 +441,6 @@ type opConfig struct {
 	role     string // as written, "" when missing
 	disabled bool
 	xml      *cib.Element
-}
-
-// quorumPolicy is no-quorum-policy.
-type quorumPolicy int
-
-const (
-	quorumStop quorumPolicy = iota
-	quorumIgnore
-	quorumFreeze
-	quorumSuicide
-	quorumDemote
-)
-
-// config are the cluster properties.
-type config struct {
-	stonith           bool
-	stonithAction     string
-	stonithTimeout    time.Duration
-	clusterDelay      time.Duration
-	symmetric         bool
-	maintenance       bool
-	stopAll           bool
-	stopOrphans       bool
-	stopOrphanActions bool
-	removeAfterStop   bool
-	startupProbes     bool
-	startupFencing    bool
-	startFatal        bool
-	concurrentFencing bool
-	haveWatchdog      bool
-	health            map[string]int // what colours of health are worth; nil without a strategy
-	healthBase        int
-	shutdownLock      bool
-	lockLimit         time.Duration // 0 for none
-	haveDevice        bool          // a fencing resource is configured
-	batchLimit        int
-	policy            quorumPolicy
-	strategy          string
-	priorityDelay     time.Duration // priority-fencing-delay
-	unfencing         bool          // some fencing device demands that nodes be unfenced
-	clusterName       string
 }
 
 // cluster is one decision in the making.

@@ -23,6 +23,7 @@ func (c *cluster) readNodes() {
 			c.readNodeUtilization(n)
 		}
 	}
+	c.addBundleGuests()
 	for _, s := range c.doc.Root.Child("status").ChildrenNamed("node_state") {
 		if c.nodeByID[s.ID()] == nil && s.Get("uname") != "" && s.Get("remote_node") == "" {
 			c.addNode(s.ID(), s.Get("uname"))

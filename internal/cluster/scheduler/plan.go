@@ -153,6 +153,8 @@ func (c *cluster) planResource(r *resource) {
 		c.planGroup(r)
 	case clone:
 		c.planClone(r)
+	case bundle:
+		c.planBundle(r)
 	default:
 		c.planPrimitive(r)
 	}
@@ -217,7 +219,7 @@ func (c *cluster) planRestart(r *resource, cur *node, needStop, needPromote bool
 	r.restarting = true
 	for role != RoleStopped && role != RoleUnknown {
 		next := nextStep(role, RoleStopped)
-		c.step(r, role, next, cur, !needStop)
+		c.step(r, role, next, cur, !needStop && !(needPromote && role == RolePromoted))
 		role = next
 	}
 	for r.role <= r.nextRole && role != r.role && !r.blocked {

@@ -20,6 +20,10 @@ func (c *cluster) probe(r *resource, n *node) {
 		c.probeClone(r, n)
 		return
 	}
+	if r.kind == bundle {
+		c.probeBundle(r, n)
+		return
+	}
 	if r.kind != primitive {
 		for _, k := range r.children {
 			c.probe(k, n)
@@ -32,7 +36,9 @@ func (c *cluster) probe(r *resource, n *node) {
 		return
 	case r.weights[n.index].discover == discoverNever:
 		return
-	case r.exclusive || top.exclusive:
+	case n.inside && !r.weights[n.index].present, r.replica != nil && r == r.replica.instance && n != r.replica.guest:
+		return
+	case r.exclusive || top.exclusive && !r.bundled():
 		if r.weights[n.index].discover != discoverExclusive {
 			return
 		}
@@ -49,7 +55,7 @@ func (c *cluster) probe(r *resource, n *node) {
 		p.targetRC = rcPromoted
 	}
 	c.afterUnfencing(r, p, orderPlain)
-	if top.kind != clone {
+	if top = r.collection(); top.kind != clone {
 		top = r
 	}
 	flags := orderPlain
@@ -182,7 +188,8 @@ func (c *cluster) intoCollection(p, after, x *action) bool {
 // probeBeforeStops makes what waits for a stop wait for the probe, too, that may show that a stop is needed.
 func (c *cluster) probeBeforeStops() {
 	for _, o := range c.orderings {
-		if o.flags == 0 || o.firstRsc == nil || o.firstRsc == o.thenRsc || o.thenAction != nil && o.thenAction.rsc == o.firstRsc {
+		if o.flags == 0 || o.firstRsc == nil || o.firstRsc == o.thenRsc || o.thenAction != nil && o.thenAction.rsc == o.firstRsc ||
+			o.firstRsc.nested && o.thenRsc == o.firstRsc.container {
 			continue
 		}
 		if o.firstAction != nil && !o.firstAction.is("stop") || o.firstAction == nil && o.firstTask != "stop" {

@@ -43,8 +43,9 @@ func (c *cluster) promotionScore(r *resource, n *node) (score int, given bool) {
 	if !c.scoreApplies(r, n) {
 		return 0, true
 	}
+	attrs := attributeNode(r, n).attrs
 	for _, name := range promotionNames(r) {
-		if v, ok := n.attrs["master-"+name]; ok {
+		if v, ok := attrs["master-"+name]; ok {
 			return scoreOr(v, 0), true
 		}
 	}

@@ -176,7 +176,7 @@ func (c *cluster) settleRemotes() {
 func (c *cluster) avoidRemotes(r *resource) {
 	r.all(func(p *resource) {
 		for i, n := range c.nodes {
-			if p.weights[i].present && n.connection != nil {
+			if p.weights[i].present && (n.connection != nil || p.nested && n.remote) {
 				p.weights[i].score = -infinity
 			}
 		}
@@ -197,7 +197,8 @@ func (c *cluster) connectionAssigned(p *resource) {
 		}
 		return
 	}
-	n.shutdown = true
+	// What is inside of a bundle's container waits in vain for the connection; that is told better than that there is no place.
+	n.shutdown = !p.nested || n.shutdown
 }
 
 // connectionPolicy is what the failure of a remote node's connection means when nothing else is configured.
@@ -246,6 +247,3 @@ func (c *cluster) resetConnection(r *resource, n *node) {
 		r.nextRole = RoleStopped
 	}
 }
-
-// bundled tells whether a resource is part of a bundle.
-func (r *resource) bundled() bool { return false }

@@ -87,8 +87,7 @@ func (c *cluster) newResource(e *cib.Element, parent *resource, suffix string) *
 	case "clone", "master":
 		r.kind = clone
 	case "bundle":
-		c.warn("bundle " + e.ID() + " is left alone: bundles are not supported")
-		return nil
+		r.kind = bundle
 	}
 	c.readMeta(r)
 	c.readAgent(r)
@@ -110,6 +109,10 @@ func (c *cluster) newResource(e *cib.Element, parent *resource, suffix string) *
 		}
 	case clone:
 		if !c.readClone(r) {
+			return nil
+		}
+	case bundle:
+		if !c.readBundle(r) {
 			return nil
 		}
 	}
@@ -249,7 +252,7 @@ func (c *cluster) initialWeights(r *resource) {
 	r.weights = make(weights, len(c.nodes))
 	if c.conf.symmetric {
 		for i, n := range c.nodes {
-			r.weights[i] = weight{present: !n.late, score: n.base}
+			r.weights[i] = weight{present: !n.late && !n.inside, score: n.base}
 		}
 	}
 }

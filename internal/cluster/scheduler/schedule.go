@@ -44,6 +44,9 @@ func Schedule(in Input) Output {
 func (c *cluster) readConstraints() {
 	for _, r := range c.resources {
 		c.groupColocations(r)
+		if r.kind == bundle {
+			c.bundleColocations(r)
+		}
 	}
 	cons := c.doc.Root.Child("configuration").Child("constraints")
 	if cons == nil {

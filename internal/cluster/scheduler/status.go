@@ -14,7 +14,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	s := ResourceState{ID: r.id, Name: shownName(r), Kind: ResourceKind(r.kind), Class: r.class, Provider: r.provider, Type: r.typ, Role: r.state(true),
 		Target: parseRole(r.meta["target-role"]), Managed: r.managed, Maintenance: r.maintenance, Blocked: r.blocked,
 		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Internal: boolOr(r.meta["internal-rsc"], false), Promotable: r.kind == clone && r.promotable,
-		Unique: r.kind == clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
+		Unique: r.kind >= clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
 	if s.Role == RoleStarted && r.isPromotable() {
 		s.Role = RoleUnpromoted
 	}
@@ -24,7 +24,9 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	if r.kind == clone {
 		s.ChildID = resourceElements(r.xml)[0].ID()
 		for _, n := range c.nodes {
-			s.Candidates = append(s.Candidates, n.name)
+			if !n.inside {
+				s.Candidates = append(s.Candidates, n.name)
+			}
 		}
 	}
 	for _, n := range r.runningOn {
@@ -37,10 +39,41 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 		s.Pending = pendingWord(r.pendingTask)
 		s.PendingNode = nodeName(r.pendingNode)
 	}
+	if r.kind == bundle {
+		s.Image = r.parts.spec.image
+		for _, p := range r.parts.replicas {
+			s.Children = append(s.Children, c.replicaState(p))
+		}
+		return s
+	}
 	for _, k := range r.children {
 		s.Children = append(s.Children, c.resourceState(k))
 	}
 	return s
+}
+
+// replicaState describes a replica of a bundle as one.
+func (c *cluster) replicaState(p *replica) ResourceState {
+	if p.instance == nil {
+		s := c.resourceState(p.container)
+		s.Name = p.label(s.Name)
+		return s
+	}
+	s := c.resourceState(p.instance)
+	s.Name = p.label(p.guest.name)
+	s.Nodes = nil
+	if n := p.container.curNode(); n != nil {
+		s.Nodes = []string{n.name}
+	}
+	return s
+}
+
+// label names a replica, with its address.
+func (p *replica) label(name string) string {
+	if p.ip == "" {
+		return name
+	}
+	return name + " (" + p.ip + ")"
 }
 
 // shownName leaves out the number of an instance that could as well be another.

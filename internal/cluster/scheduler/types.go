@@ -59,7 +59,7 @@ type Output struct {
 
 // Score is a score that took part in a decision.
 type Score struct {
-	// Step is where: "assign" (a primitive), "group", "clone", or "promotion".
+	// Step is where: "assign" (a primitive), "group", "clone", "bundle", or "promotion".
 	Step string
 	// Resource is the instance's id (drbd_ha:0); Node a node's name, or "none".
 	Resource, Node string
@@ -158,6 +158,7 @@ const (
 	Primitive ResourceKind = iota
 	Group
 	Clone
+	Bundle
 )
 
 // ResourceState is the state of a resource, with its members or instances below.
@@ -192,6 +193,9 @@ type ResourceState struct {
 	// Promotable, Unique and Max describe a clone.
 	Promotable, Unique bool
 	Max, PromotedMax   int
+	// Image is what a bundle's containers are made of. Each of its children is a replica: named after its guest node (or its
+	// container, if nothing is inside), with the role of what runs inside, on the container's nodes.
+	Image string
 	// ChildID is the configured id of what a clone is made of; Candidates are the nodes it may have instances on.
 	ChildID    string
 	Candidates []string

@@ -142,7 +142,7 @@ func (c *cluster) flagsFor(a *action, n *node) flags {
 		return a.state()
 	}
 	f := c.actionFlags(a, nil)
-	if n == nil || a.rsc.kind != clone {
+	if n == nil || a.rsc.kind < clone {
 		return f
 	}
 	runnable := f.runnable
@@ -154,7 +154,7 @@ func (c *cluster) flagsFor(a *action, n *node) flags {
 // actionFlags derives the properties of a collection's action from its children's.
 func (c *cluster) actionFlags(a *action, n *node) flags {
 	switch a.rsc.kind {
-	case clone:
+	case clone, bundle:
 		return c.cloneFlags(a, n)
 	case group:
 		return c.groupFlags(a, n)
@@ -177,9 +177,9 @@ func origTask(a *action) string {
 func (c *cluster) cloneFlags(a *action, n *node) flags {
 	f := flags{optional: true, runnable: true}
 	task, runnable := origTask(a), false
-	for _, k := range a.rsc.children {
+	for _, k := range a.rsc.instances(task) {
 		on := n
-		if k.kind != primitive {
+		if k.kind != primitive || k.bundled() {
 			on = nil
 		}
 		x := k.firstAction(task, on)

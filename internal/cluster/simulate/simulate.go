@@ -268,6 +268,8 @@ func step(s string) string {
 		return "pcmk__group_assign"
 	case "clone":
 		return "pcmk__clone_allocate"
+	case "bundle":
+		return "pcmk__bundle_allocate"
 	}
 	return "pcmk__primitive_assign"
 }

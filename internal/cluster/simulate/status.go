@@ -134,9 +134,35 @@ func (p *printer) resource(r scheduler.ResourceState, depth int) {
 		}
 	case scheduler.Clone:
 		p.clone(r, depth)
+	case scheduler.Bundle:
+		p.bundle(r, depth)
 	default:
 		p.line(depth, p.primitive(r))
 	}
+}
+
+// bundle words a bundle, with a line for each replica.
+func (p *printer) bundle(r scheduler.ResourceState, depth int) {
+	word := "Container bundle"
+	if r.Max > 1 {
+		word += " set"
+	}
+	p.line(depth, word+": "+r.ID+" ["+r.Image+"]"+flagText(bundleFlags(r), ", ")+":")
+	for _, k := range r.Children {
+		p.line(depth+1, p.primitive(k))
+	}
+}
+
+// bundleFlags are those shown behind a bundle's name.
+func bundleFlags(r scheduler.ResourceState) []string {
+	var f []string
+	if r.Unique {
+		f = append(f, "unique")
+	}
+	if !r.Managed {
+		f = append(f, "unmanaged")
+	}
+	return f
 }
 
 func flagText(flags []string, sep string) string {
