@@ -109,6 +109,7 @@ func (w *World) judgeVolume(before, now state.Volume) {
 		switch {
 		case is && !was:
 			w.stats.Adds++
+			h.adds++
 			if w.truth.blank == h {
 				w.truth.blank = nil
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/cluster/state"
 	"holdfast/internal/disk"
 )
 
@@ -40,7 +41,10 @@ type store struct {
 	crashIn int
 	owner   *host
 	device  string // its identity, as the log writes it
-	open    bool
+	// restored: it was put back to an earlier state; former is the generation with which it was in U then. By that it is not.
+	restored bool
+	former   string
+	open     bool
 }
 
 var errDisk = errors.New("simulated disk error")
@@ -193,6 +197,16 @@ func (d *store) torn(before, after page) page {
 	return mixed
 }
 
+// putBack makes the disk what it was when a copy of it was taken.
+func (d *store) putBack(c []page, v state.Volume) {
+	copy(d.now, c)
+	clear(d.durable)
+	d.dirty, d.restored, d.former = d.dirty[:0], true, ""
+	if r, ok := v.Replica(d.owner.name); ok {
+		d.former = r.Generation
+	}
+}
+
 // durablePage is what would be left of a page if its last flush was all that counts.
 func (d *store) durablePage(number int) page {
 	if p, ok := d.durable[number]; ok {
@@ -205,7 +219,7 @@ func (d *store) durablePage(number int) page {
 func (d *store) format(device, generation uint64) error {
 	d.now = make([]page, d.size/pageSize)
 	clear(d.durable)
-	d.dirty, d.failing, d.full = d.dirty[:0], nil, false
+	d.dirty, d.failing, d.full, d.restored = d.dirty[:0], nil, false, false
 	layout, err := metadata.NewLayout(metadata.Internal, d.size, 0, metadata.DefaultStripes())
 	if err != nil {
 		return err

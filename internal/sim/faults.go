@@ -69,6 +69,10 @@ func (w *World) plan() {
 	if w.opts.Late {
 		w.undo(w.between(300*time.Millisecond, 12*time.Second), "add witness", w.addWitness)
 	}
+	if w.opts.Restores {
+		w.nextRestore()
+		w.attend()
+	}
 }
 
 func (w *World) nextFault(d time.Duration) {
@@ -304,13 +308,19 @@ func (w *World) faultLogFails() {
 // faultDiskReplaced: a blank disk in the place of one that is not the last good copy.
 func (w *World) faultDiskReplaced() {
 	h := w.dataHost()
-	other := w.data[1-h.index]
-	if !other.disk.in(w.truth.volume) || !w.truth.volume.Adopted || other.disk.weak || other.disk.failing != nil || other.disk.full || w.truth.blank == other || w.mayTakeOut(h) {
+	if !w.expendable(h) {
 		return
 	}
 	w.truth.blank = h // until the other side has taken it in, that is the last good copy
 	w.replaceDisk(h)
 	w.undo(w.length(), "boot", h.boot)
+}
+
+// expendable tells whether the other replica is a good one, and stays one without h.
+func (w *World) expendable(h *host) bool {
+	o := w.data[1-h.index]
+	return w.truth.volume.Adopted && o.disk.in(w.truth.volume) && !o.disk.weak && o.disk.failing == nil && !o.disk.full &&
+		w.truth.blank != o && !w.mayTakeOut(h)
 }
 
 // mayTakeOut tells whether something that h has asked of the log may yet take the other replica out of U: it was asked at the

@@ -35,7 +35,9 @@ type host struct {
 	guard                             *guardian
 	volume                            *volumeProcess
 	kernel                            kernelQueue
-	resources                         int // what runs under the lease, apart from the volume: the guard kills it
+	copies                            copies
+	adds                              uint64 // how often its replica has entered U
+	resources                         int    // what runs under the lease, apart from the volume: the guard kills it
 	standby                           bool
 	bare                              bool // nobody starts the volume
 	// notKilled: what the guard kills does not end (a process in D state), until this instant.

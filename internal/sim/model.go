@@ -165,7 +165,7 @@ func (w *World) members() []*host {
 // in tells whether this very disk is in U, and not one that was in its place.
 func (d *store) in(v state.Volume) bool {
 	r, ok := v.Replica(d.owner.name)
-	return ok && r.DeviceUUID == d.device
+	return ok && r.DeviceUUID == d.device && (!d.restored || r.Generation != d.former)
 }
 
 // judgeWrite: an acknowledged write is on every member of U, durably if it was to be (S2). A disk that has lost power since

@@ -8,12 +8,15 @@ import (
 	"holdfast/internal/cluster/state"
 )
 
-// drawLate lets one seed in four begin without its last witness, which an operator adds in the middle of everything. It draws
-// apart, so that the other seeds stay what they were.
-func (w *World) drawLate() {
-	if !w.opts.Quiet {
-		w.opts.Late = w.opts.Late || rand.New(rand.NewPCG(w.Seed, 0x77697473)).IntN(4) == 0
+// drawApart lets one seed in four begin without its last witness, which an operator adds in the middle of everything, and one
+// in four put disks back. It draws apart, so that the other seeds stay what they were.
+func (w *World) drawApart() {
+	if w.opts.Quiet {
+		return
 	}
+	rng := rand.New(rand.NewPCG(w.Seed, 0x77697473))
+	w.opts.Late = rng.IntN(4) == 0
+	w.opts.Restores = rng.IntN(4) == 0
 }
 
 // late is the witness that is no founder, nil if there is none.

@@ -28,6 +28,8 @@ type Options struct {
 	Quiet bool
 	// Late: the last witness is no founder; it is added later.
 	Late bool
+	// Restores: disks of hosts are put back to what they were.
+	Restores bool
 	// PrimaryBefore: host 0 is Primary under DRBD's rules before the cluster takes the volume in.
 	PrimaryBefore bool
 	// Plain: clients neither flush nor write durably.
@@ -92,7 +94,7 @@ func New(seed uint64, opts Options) *World {
 	w := &World{Seed: seed, opts: opts, rng: rand.New(rand.NewPCG(seed, 0x686f6c6466617374)), clocks: true, quiet: opts.Quiet}
 	w.takeOverRandomness()
 	w.draw()
-	w.drawLate()
+	w.drawApart()
 	names := []string{"db1", "db2", "w1", "w2", "w3"}[:2+w.opts.Witnesses]
 	for i, name := range names {
 		kind := state.Witness

@@ -179,3 +179,31 @@ func (r *Reading) Forget() { delete(r.n.reads, r.r.id) }
 
 // RaftState tells Raft's own role, for a trace.
 func (s Stepped) RaftState() raft.StateType { return s.raft.BasicStatus().RaftState }
+
+// Copy is what a snapshot of the whole disk has of the log, the identity of its file included.
+func (d *Disk) Copy() *Disk {
+	c := *d
+	c.Failing, c.entries = nil, slices.Clone(d.entries)
+	return &c
+}
+
+// Restore puts the whole disk back to a copy of it.
+func (d *Disk) Restore(c *Disk) {
+	failing := d.Failing
+	*d = *c.Copy()
+	d.Failing = failing
+}
+
+// Promises tells whether this log has promised a newer term, another vote or another identity than its copy knows of.
+func (d *Disk) Promises(c *Disk) bool {
+	return d.incarnation != c.incarnation || d.retired != "" || c.retired != "" ||
+		d.hard.GetTerm() != c.hard.GetTerm() || d.hard.GetVote() != c.hard.GetVote()
+}
+
+// Last is the index and the term of the last entry.
+func (d *Disk) Last() (index, term uint64) {
+	if n := len(d.entries); n > 0 {
+		return d.entries[n-1].GetIndex(), d.entries[n-1].GetTerm()
+	}
+	return d.snap.GetMetadata().GetIndex(), d.snap.GetMetadata().GetTerm()
+}
