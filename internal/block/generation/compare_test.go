@@ -224,3 +224,27 @@ func flip(s Set) Set {
 	}
 	return s
 }
+
+// TestKeepBase: a source that began a resync of which its target never heard has the target's base in its history; with the base in
+// the target's history too, the two still know that they have parted.
+func TestKeepBase(t *testing.T) {
+	link := Link{Protocol: 101, NewPeer: true}
+	source, name := Set{Current: 0xa0, Bitmap: 0x10}.StartSource(0xf0)
+	if name != 0x10+bitmapStep || source.History[0] != 0x10 {
+		t.Fatalf("%v, name %X", source, name)
+	}
+	target := Set{Current: 0xb0, Bitmap: 0x10, History: [2]uint64{0x8, 0x6}}
+	if c := Compare(Side{Set: target}, Side{Set: source}, link); c.Verdict != Unrelated {
+		t.Errorf("without the base: %v", c.Verdict)
+	}
+	kept := target.KeepBase()
+	if want := (Set{Current: 0xb0, Bitmap: 0x10, History: [2]uint64{0x10, 0x8}}); kept != want || kept.KeepBase() != want {
+		t.Errorf("%v", kept)
+	}
+	if c := Compare(Side{Set: kept}, Side{Set: source}, link); c.Verdict != SplitBrainOld {
+		t.Errorf("with the base: %v", c.Verdict)
+	}
+	if none := (Set{Current: 0xb0, History: [2]uint64{1, 2}}); none.KeepBase() != none {
+		t.Error("a set without a base was changed")
+	}
+}

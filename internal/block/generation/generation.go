@@ -90,6 +90,15 @@ func (s Set) FinishTarget(source Set, primary bool) Set {
 // Clear forgets the bitmap's base because both disks were found equal without any resync.
 func (s Set) Clear() Set { return s.setBitmap(0) }
 
+// KeepBase notes the bitmap's base in the history as well. A source moves it there when it begins a resync; should that never
+// reach this side, the two have it in common still.
+func (s Set) KeepBase() Set {
+	if s.Bitmap != 0 && !Same(s.Bitmap, s.History[0]) {
+		s.History[1], s.History[0] = s.History[0], s.Bitmap
+	}
+	return s
+}
+
 // setBitmap replaces the bitmap's base and keeps the former one in the history.
 func (s Set) setBitmap(base uint64) Set {
 	if s.Bitmap != 0 {

@@ -96,6 +96,7 @@ func (m *Machine) HealSaved(e Env) {
 		return
 	}
 	m.heal.held, m.heal.saved = false, true
+	m.uuids = m.uuids.KeepBase() // else the two are unrelated if the connection is lost before P_SYNC_UUID is here
 	m.do(Store, SendBitmap)
 	m.conn = wire.WFSyncUUID
 	m.linkAt = e.Now

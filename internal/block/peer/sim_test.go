@@ -30,6 +30,7 @@ type side struct {
 	broken  string
 	mode    string // of the write path
 	held    bool
+	saves   int // how often a heal has saved what differs
 	replies []api.VolumeReply
 	queue   []Effect // packets for the other side
 	log     []string
@@ -91,6 +92,11 @@ func (s *side) effect(e Effect) {
 		s.queue = append(s.queue, e)
 	case StartTarget:
 		s.queue = append(s.queue, Effect{Do: StartTarget})
+	case HealHold:
+		s.saves++
+		s.m.HealSaved(s.env())
+	case HealEnded:
+		s.log = append(s.log, "heal ended: "+e.Text)
 	}
 }
 
@@ -150,13 +156,20 @@ func newSim(t *testing.T, a, b Attach) *simPair {
 }
 
 // settle exchanges packets until neither has any; a resync, when it begins, is carried out at once unless slow.
-func (p *simPair) settle(slow bool) {
+func (p *simPair) settle(slow bool) { p.settleUpTo(-1, slow) }
+
+// settleUpTo exchanges at most n packets; it tells whether that many were there.
+func (p *simPair) settleUpTo(n int, slow bool) bool {
 	for busy := true; busy; {
 		busy = false
 		for _, s := range []*side{p.a, p.b} {
 			if len(s.queue) == 0 {
 				continue
 			}
+			if n == 0 {
+				return true
+			}
+			n--
 			busy = true
 			e := s.queue[0]
 			s.queue = s.queue[1:]
@@ -171,14 +184,17 @@ func (p *simPair) settle(slow bool) {
 			s.other.deliver(e)
 		}
 	}
+	return false
 }
 
-func (p *simPair) link(slow bool) {
-	for i, s := range []*side{p.a, p.b} {
+func (p *simPair) link(slow bool) { p.linkUpTo(-1, slow) }
+
+// linkUpTo makes a connection and exchanges at most n packets.
+func (p *simPair) linkUpTo(n int, slow bool) (more bool) {
+	for _, s := range []*side{p.a, p.b} {
 		if !s.m.Link().Wanted {
-			return
+			return false
 		}
-		_ = i
 	}
 	for i, s := range []*side{p.a, p.b} {
 		s.linked = true
@@ -186,7 +202,7 @@ func (p *simPair) link(slow bool) {
 	}
 	p.a.run()
 	p.b.run()
-	p.settle(slow)
+	return p.settleUpTo(n, slow)
 }
 
 // connect is `up` on both without a cluster.

@@ -255,3 +255,31 @@ func TestNothingIsDiscardedBeforeItIsSaved(t *testing.T) {
 		t.Error("the file and the survivor's blocks do not make the losing side")
 	}
 }
+
+// TestHealLosesTheConnection: while the blocks are saved the survivor goes away, writes more, and comes back: that is saved too
+// before anything is replaced.
+func TestHealLosesTheConnection(t *testing.T) {
+	p := newPair(t, "")
+	reached, on := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	p.b.config = func(c *Config) {
+		c.CreateSide = func(path string) (SideStore, error) {
+			s, err := createSide(path)
+			return &faultySide{SideStore: s, watch: func(bool) { once.Do(func() { close(reached); <-on }) }}, err
+		}
+	}
+	p.synced()
+	before := forked(p)
+	file := filepath.Join(t.TempDir(), "b.side")
+	p.heal(p.b, p.a, file, false)
+	<-reached
+	p.a.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	p.a.untilState("StandAlone", "UpToDate", "DUnknown")
+	p.a.write(24<<20, fill(8, 256<<10))
+	close(on)
+	p.a.ok(api.VolumeDo{Verb: api.VolumeConnect})
+	p.whole()
+	if !bytes.Equal(before, applied(t, file, p.b.image())) {
+		t.Error("the file does not hold the losing side")
+	}
+}
