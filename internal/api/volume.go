@@ -166,8 +166,9 @@ type VolumeStatus struct {
 	PeerUUID       string `json:"peer_uuid,omitempty"`
 
 	Bound   bool   `json:"bound"`
-	Epoch   uint64 `json:"epoch"`   // of the last View applied
-	Version uint64 `json:"version"` // of the last View applied
+	Adopted bool   `json:"adopted,omitempty"` // as the last View says
+	Epoch   uint64 `json:"epoch"`             // of the last View applied
+	Version uint64 `json:"version"`           // of the last View applied
 	// Frozen says why acknowledgements wait, empty when they do not.
 	Frozen string `json:"frozen,omitempty"`
 	// Reason says why the connection was refused, empty when it was not.

@@ -31,8 +31,8 @@ func (m *Machine) Healing() bool { return m.heal.on }
 // MayHeal tells whether this side can be given up, or a heal of it undone: Code is 0 if so.
 func (m *Machine) MayHeal() api.VolumeReply {
 	switch {
-	case m.view.Bound:
-		return m.refusalFor(wire.FailedByPeer, "the volume is in a cluster, whose log says which replica is good")
+	case m.adopted():
+		return m.refusalFor(wire.FailedByPeer, "the volume is in a cluster's log, which says which replica is good")
 	case m.pending.verb != "" || m.resume != nil || m.heal.on:
 		return m.Refusal(wire.InTransientState)
 	case !m.attached:

@@ -100,7 +100,7 @@ func (m *Machine) FillStatus(s *api.VolumeStatus) {
 			s.PeerDeviceUUID = fmt.Sprintf("%016X", m.link.PeerDevice)
 		}
 	}
-	s.Bound = m.hasView && m.view.Bound
+	s.Bound, s.Adopted = m.hasView && m.view.Bound, m.adopted()
 	s.Epoch, s.Version = m.view.Epoch, m.view.Version
 	s.Frozen = m.Frozen()
 	s.Reason = m.reason

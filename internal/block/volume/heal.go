@@ -87,9 +87,11 @@ func (e *engine) newSide(do api.VolumeDo) (*sideFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	sb := e.store.sb
+	e.machine.Superblock(&sb)
 	s := &sideFile{path: do.File, store: store, header: saved.Header{
-		ID: randomName(), Resource: e.cfg.Resource.Name, Node: e.cfg.Node, Peer: e.other.Name(), DeviceUUID: e.store.sb.DeviceUUID,
-		Size: e.store.size, UUIDs: e.store.sb.UUIDs, Flags: e.store.sb.Flags, Whole: do.Whole, At: e.cfg.Clock.Wall().UnixNano()}}
+		ID: randomName(), Resource: e.cfg.Resource.Name, Node: e.cfg.Node, Peer: e.other.Name(), DeviceUUID: sb.DeviceUUID,
+		Size: e.store.size, UUIDs: sb.UUIDs, Flags: sb.Flags, Whole: do.Whole, At: e.cfg.Clock.Wall().UnixNano()}}
 	if s.writer, err = saved.NewWriter(store, s.header); err != nil {
 		return nil, errors.Join(fmt.Errorf("save the losing side's blocks in %s: %w", do.File, err), store.Close())
 	}

@@ -239,10 +239,10 @@ func TestHealRefusals(t *testing.T) {
 	if h := p.b.untilHeal(api.HealFailed); h.Error != "disconnected by the operator" {
 		t.Errorf("%+v", h)
 	}
-	// What is bound to a cluster has the log to say who is good.
-	p.b.view(api.VolumeView{Bound: true})
-	p.b.until("bound", func(s *api.VolumeStatus) bool { return s.Bound })
-	refused(p.b, api.VolumeDo{Verb: api.VolumeHeal, File: file}, "in a cluster")
+	// What is in a cluster's log has that to say who is good.
+	p.b.view(api.VolumeView{Bound: true, Adopted: true, Epoch: 1})
+	p.b.until("adopted", func(s *api.VolumeStatus) bool { return s.Adopted })
+	refused(p.b, api.VolumeDo{Verb: api.VolumeHeal, File: file}, "in a cluster's log")
 }
 
 // applied puts a file's blocks onto an image.
@@ -297,5 +297,23 @@ func TestHealUnderLoad(t *testing.T) {
 	p.b.untilHeal(api.HealUndone)
 	if !bytes.Equal(before, p.b.image()) {
 		t.Error("the undo is not exact")
+	}
+}
+
+// TestHealBeforeAdoption: a cluster was set up over a split brain; the volume is not in its log, and can be healed.
+func TestHealBeforeAdoption(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	before := forked(p)
+	newFakeLog(p).bind()
+	for _, n := range []*node{p.a, p.b} {
+		n.until("bound", func(s *api.VolumeStatus) bool { return s.Bound && !s.Adopted })
+	}
+	file := filepath.Join(t.TempDir(), "b.side")
+	p.heal(p.b, p.a, file, true)
+	p.whole()
+	p.a.write(0, fill(9, 4096))
+	if !bytes.Equal(before, applied(t, file, p.b.image())) {
+		t.Error("the file does not hold the losing side")
 	}
 }

@@ -42,8 +42,8 @@ func (c *call) healKeep(t target) error {
 		return err
 	case !up:
 		return fail(exitFailed, "%s is not up: drbdadm up %s", t.Name, t.Name)
-	case v.Bound:
-		return fail(exitFailed, "%s is in a cluster, whose log says which replica is good: there is nothing to heal", t.Name)
+	case v.Adopted:
+		return fail(exitFailed, "%s is in a cluster's log, which says which replica is good: there is nothing to heal", t.Name)
 	case connection(v.Conn) == "":
 		return fail(exitFailed, "%s is connected (%s): there is no split brain", t.Name, v.Conn)
 	}
