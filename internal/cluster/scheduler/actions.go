@@ -17,6 +17,7 @@ type action struct {
 	node     *node
 	task     string
 	slot     string // what identifies it among a resource's actions: the task, or pre_notify_start and the like
+	shown    string // what stands for the slot in the key under the name history knows the resource by; "" for the slot
 	interval time.Duration
 
 	optional    bool
@@ -250,10 +251,13 @@ func (c *cluster) opFor(a *action) *opConfig {
 	return findOp(a.rsc, operationOf(a), a.interval)
 }
 
-// operationOf is the operation an action is about: for a cancellation the one to cancel.
+// operationOf is the operation an action is about: for a cancellation the one to cancel, for a confirmation what it confirms.
 func operationOf(a *action) string {
-	if a.task == "cancel" {
+	switch a.task {
+	case "cancel":
 		return a.meta["operation"]
+	case "notified":
+		return "notify"
 	}
 	return a.task
 }

@@ -123,15 +123,28 @@ func (c *cluster) findRecurringChanges(r *resource, n *node, op *record) bool {
 // findParamChanges restarts a resource that runs with other parameters than are configured, or reloads it when all that
 // changed can be. It tells whether something changed.
 func (c *cluster) findParamChanges(r *resource, n *node, op *record) bool {
-	if !c.digestChanged(r, n, op) {
+	want := op.xml.Get("op-restart-digest")
+	mustRestart := want == "" || want != c.restartDigest(r, n, op)
+	if !c.digestChanged(r, n, op) && (want == "" || !mustRestart || c.onlySecretsDiffer(r, n, op)) {
 		return false
 	}
-	if want := op.xml.Get("op-restart-digest"); want != "" && want == c.restartDigest(r, n, op) {
+	if !mustRestart && !c.hasOwnParameters(r, n, op) {
 		c.reload(r, n)
 		return true
 	}
 	c.start(r, nil, false).setReason("resource definition change")
 	return true
+}
+
+// hasOwnParameters tells whether an operation is configured with parameters of its own, which no reload brings to an agent.
+func (c *cluster) hasOwnParameters(r *resource, n *node, op *record) bool {
+	conf := findOp(r, op.task, op.interval)
+	if conf == nil {
+		return false
+	}
+	p := map[string]string{}
+	c.nvPairs(p, "instance_attributes", ruleContext{now: c.now, rsc: r, node: n}, conf.xml)
+	return len(p) > 0
 }
 
 // restartDigest is the digest of those parameters whose change needs a restart: all of them where the history has no list.

@@ -140,11 +140,8 @@ func (c *cluster) influence(e *cib.Element, dependent *resource) bool {
 // with the set after.
 func (c *cluster) readColocationSets(e *cib.Element, sets []*cib.Element, score int) {
 	for _, set := range sets {
-		members := c.setMembers(set)
 		if boolOr(set.Get("sequential"), true) {
-			for i := 1; i < len(members); i++ {
-				c.addColocation(c.setColocation(e, set, set, members[i], members[i-1], score))
-			}
+			c.colocateMembers(e, set, score)
 		}
 	}
 	for i := 0; i+1 < len(sets); i++ {
@@ -159,6 +156,24 @@ func (c *cluster) readColocationSets(e *cib.Element, sets []*cib.Element, score 
 			for _, p := range second {
 				c.addColocation(c.setColocation(e, sets[i], sets[i+1], d, p, score))
 			}
+		}
+	}
+}
+
+// colocateMembers places each member of a set with the one before, or, when they must be apart, apart from all before. In a
+// set that says ordering="listed" (of old, and in no documentation) each is with the one after.
+func (c *cluster) colocateMembers(e, set *cib.Element, score int) {
+	members := c.setMembers(set)
+	if defaultTo(set.Get("ordering"), "group") != "group" {
+		slices.Reverse(members)
+	}
+	for i := 1; i < len(members); i++ {
+		from := i - 1
+		if score < 0 {
+			from = 0
+		}
+		for j := from; j < i; j++ {
+			c.addColocation(c.setColocation(e, set, set, members[i], members[j], score))
 		}
 	}
 }

@@ -203,6 +203,9 @@ func (c *cluster) encodeAgent(t *transition.Action, a *action) {
 		if r.historyName != "" && r.historyName != r.id {
 			t.InternalKey = t.Key
 			t.Key = r.historyName + t.Key[len(r.id):]
+			if a.shown != "" {
+				t.Key = r.historyName + "_" + a.shown + "_0"
+			}
 			if r.orphan {
 				t.Resource = r.historyName
 			} else if r.historyName != t.Resource {

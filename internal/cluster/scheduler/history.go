@@ -80,9 +80,7 @@ func (c *cluster) readResourceHistory(n *node, e *cib.Element) {
 	if t := c.targetRole(r); t != RoleUnknown && (r.nextRole == RoleUnknown || t < r.nextRole) {
 		r.nextRole = t
 	}
-	if saved > r.role {
-		r.role = saved
-	}
+	r.role = max(r.role, saved, h.elsewhere)
 }
 
 // historyResource finds the resource, or the instance of a clone, that a history entry speaks of; an entry that fits

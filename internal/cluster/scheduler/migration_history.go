@@ -54,6 +54,7 @@ func (h *replay) migratedTo(op *record) {
 	switch source := h.c.nodeByName[m.source]; {
 	case active:
 		h.c.addRunning(h.r, target)
+		h.elsewhere = RoleStarted
 		if source != nil && source.online {
 			h.r.migratingFrom, h.r.migratingTo = source, target
 		}
@@ -195,7 +196,7 @@ func newerRecord(a, b record, sameNode bool) bool {
 	case sameNode && a.callID >= 0 && b.callID >= 0 && a.callID != b.callID:
 		return a.callID > b.callID
 	case a.callID >= 0 && b.callID >= 0:
-		return a.changed.After(b.changed)
+		return !b.changed.IsZero() && a.changed.After(b.changed)
 	}
 	return comparePending(a, b) > 0
 }

@@ -44,7 +44,7 @@ type node struct {
 
 // usable tells whether resources may run on the node.
 func (n *node) usable() bool {
-	return n != nil && n.online && !n.shutdown && !n.unclean && !n.standby && !n.maint
+	return n != nil && n.online && !n.pending && !n.shutdown && !n.unclean && !n.standby && !n.maint
 }
 
 // attr reads a node attribute; #uname, #id and #kind are built in.

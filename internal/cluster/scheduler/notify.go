@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -55,8 +56,12 @@ type roster struct {
 func (c *cluster) planNotifications() {
 	for _, r := range c.resources {
 		r.all(func(cl *resource) {
-			if cl.kind == clone && cl.notes != nil {
+			switch {
+			case cl.kind != clone:
+			case cl.notes != nil:
 				c.notifyClone(cl)
+			default:
+				c.notifyInside(cl)
 			}
 		})
 	}
@@ -65,6 +70,7 @@ func (c *cluster) planNotifications() {
 func (c *cluster) notifyClone(cl *resource) {
 	ro := c.takeRoster(cl)
 	vars := c.noteVariables(cl, ro)
+	cl.leaves(func(p *resource) { c.notifyOfFencing(cl, p, vars) })
 	for _, s := range []*noteSet{cl.notes.start, cl.notes.stop, cl.notes.promote, cl.notes.demote} {
 		if s == nil {
 			continue
@@ -90,6 +96,75 @@ func (c *cluster) notifyClone(cl *resource) {
 			}
 		}
 	})
+}
+
+// notifyInside serves a clone that wants no notifications, but what it is made of does: it is told of fencing only.
+func (c *cluster) notifyInside(cl *resource) {
+	var stop []place
+	cl.leaves(func(p *resource) {
+		for _, a := range p.actionsOf("stop") {
+			if p.notify && a.pseudo && !a.optional && c.fencingOf(a.node) != nil {
+				stop = append(stop, place{p, a.node})
+			}
+		}
+	})
+	if len(stop) == 0 {
+		return
+	}
+	vars := map[string]string{}
+	vars["notify_stop_resource"], vars["notify_stop_uname"] = names(stop)
+	for _, lost := range stop {
+		for _, a := range lost.rsc.actionsOf("stop") {
+			a.notes = vars
+		}
+		c.notifyOfFencing(cl, lost.rsc, vars)
+	}
+}
+
+// notifyOfFencing tells the other instances of a clone that one has been stopped by the fencing of its node.
+func (c *cluster) notifyOfFencing(cl, lost *resource, vars map[string]string) {
+	for _, stop := range lost.actionsOf("stop") {
+		fence := c.fencingOf(stop.node)
+		if !stop.pseudo || stop.optional || fence == nil {
+			continue
+		}
+		post := c.fencingPoint(lost, "post", "notify", "post_notify_stop")
+		done := c.fencingPoint(lost, "confirmed-post", "notified", "notified")
+		orderActions(fence, post, impliesThen)
+		orderActions(post, done, impliesThen)
+		cl.leaves(func(p *resource) { c.tellOfFencing(p, post, done, vars) })
+	}
+}
+
+// fencingOf is the fencing of a node that is going to be done, or nil.
+func (c *cluster) fencingOf(n *node) *action {
+	for _, f := range c.fences {
+		if n != nil && f.node == n && !f.optional && f.meta["stonith_action"] != "on" {
+			return f
+		}
+	}
+	return nil
+}
+
+// fencingPoint makes a point in the order for what a lost instance cannot be told any more. shown is how its key goes on.
+func (c *cluster) fencingPoint(lost *resource, typ, task, shown string) *action {
+	a := c.slotAction(lost, typ+"_notify_stonith", task, 0, nil, false)
+	a.pseudo, a.runnable, a.priority, a.shown = true, true, infinity, shown
+	a.notes = map[string]string{"notify_key_type": typ, "notify_key_operation": "stonith", "notify_type": "post", "notify_operation": "stop"}
+	return a
+}
+
+func (c *cluster) tellOfFencing(p *resource, post, done *action, vars map[string]string) {
+	stop := p.firstAction("stop", nil)
+	if p.role <= RoleStopped || stop != nil && !stop.optional {
+		return
+	}
+	for _, n := range p.runningOn {
+		if n.unclean {
+			continue
+		}
+		c.postNotification(p, n, &noteSet{task: "stop", post: post, postDone: done}, vars)
+	}
 }
 
 // happens tells whether some instance does the task.
@@ -162,7 +237,7 @@ func (c *cluster) noteVariables(cl *resource, ro *roster) map[string]string {
 	var all, available []string
 	for i, n := range c.nodes {
 		all = append(all, n.name)
-		if cl.weights[i].present {
+		if w := cl.weights[i]; w.present && (!cl.exclusive || w.discover == discoverExclusive) {
 			available = append(available, n.name)
 		}
 	}
@@ -260,12 +335,9 @@ func (c *cluster) notification(p *resource, n *node, point, done *action, vars m
 	}
 	slot := point.notes["notify_type"] + "_notify_" + point.notes["notify_operation"]
 	a := c.slotAction(p, slot, "notify", 0, n, point.optional)
-	a.notes = map[string]string{}
-	for k, v := range vars {
-		a.notes[k] = v
-	}
-	for k, v := range point.notes {
-		a.notes[k] = v
+	if a.notes == nil {
+		a.notes = maps.Clone(vars)
+		maps.Copy(a.notes, point.notes)
 	}
 	orderActions(point, a, orderPlain)
 	orderActions(a, done, orderPlain)

@@ -31,7 +31,7 @@ func (c *cluster) addPreferences(r *resource, work weights, attribute string, fa
 	} else {
 		for _, x := range r.withThis {
 			if x.influences(r) {
-				next = c.addPreferences(x.dependent, next, x.attribute, factor*float64(x.score)/infinity, merge{how.positive, true})
+				next = c.addPreferences(x.dependent, next, x.attribute, onward(factor, x), merge{how.positive, true})
 			}
 		}
 	}
@@ -51,7 +51,7 @@ func (c *cluster) groupPreferences(g *resource, work weights, attribute string, 
 	work = c.addPreferences(g.firstMember(), work, attribute, factor, how)
 	for _, x := range g.withThis {
 		if x.influences(g) {
-			work = c.addPreferences(x.dependent, work, x.attribute, factor*float64(x.score)/infinity, how)
+			work = c.addPreferences(x.dependent, work, x.attribute, onward(factor, x), how)
 		}
 	}
 	return work
@@ -78,6 +78,16 @@ func (c *cluster) addMatching(r *resource, work weights, attribute string, facto
 		}
 		work[i].score = total
 	}
+}
+
+// onward is how strongly the preferences of a dependent's dependent count: as strongly as it is tied to the dependent, no matter
+// how strongly that one is tied further; only whether it would rather be apart carries on.
+func onward(factor float64, x *colocation) float64 {
+	next := float64(x.score) / infinity
+	if factor < 0 {
+		return -next
+	}
+	return next
 }
 
 // scaled multiplies and rounds; what is not zero does not become it.

@@ -28,6 +28,7 @@ type replay struct {
 	n           *node
 	onFail      onFail
 	lastFailure *record
+	elsewhere   Role // what a migration has made of the resource on another node
 }
 
 // apply takes one operation into account.

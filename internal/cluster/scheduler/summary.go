@@ -116,6 +116,9 @@ func (o *outlook) otherRole() []Change {
 		return o.line("Demote", o.cur, o.next, o.demote, nil)
 	case r.nextRole == RolePromoted:
 		return o.line("Promote", o.cur, o.next, o.promote, nil)
+	case r.role == RoleStopped && r.nextRole > RoleStopped && o.cur != nil && o.cur == o.next:
+		// A failed migration may have left it there.
+		return o.line("Restart", o.cur, nil, o.start, nil)
 	case r.role == RoleStopped && r.nextRole > RoleStopped:
 		return o.line("Start", o.cur, o.next, o.start, nil)
 	}
@@ -145,7 +148,7 @@ func (o *outlook) line(what string, from, to *node, act, why *action) []Change {
 	if why != nil {
 		x.Reason = why.reason
 	}
-	blocked := act != nil && !act.runnable
+	blocked := act == nil || !act.runnable
 	x.Text = fmt.Sprintf("%-10s %s     ( %s )", what, r.id, x.Detail)
 	switch {
 	case x.Reason != "" && blocked:
