@@ -81,10 +81,10 @@ func noStarted(r Role) Role {
 }
 
 // insertColocation keeps a list in the order in which it is to be applied: by the other resource's priority, clones
-// before others, promotable ones first, then by name.
+// before others, promotable ones first, then by name; of two with the same resource the later one in the CIB.
 func insertColocation(list []*colocation, x *colocation, other func(*colocation) *resource) []*colocation {
 	i := len(list)
-	for i > 0 && compareColocated(other(x), other(list[i-1])) < 0 {
+	for i > 0 && compareColocated(other(x), other(list[i-1])) <= 0 {
 		i--
 	}
 	return slices.Insert(list, i, x)

@@ -102,7 +102,8 @@ func (c *cluster) shutdown(n *node) *action {
 		if a.rsc == nil || !a.is("stop") || a.node != n || a.rsc.kind != primitive {
 			continue
 		}
-		if a.rsc.maintenance || n.maint || !a.rsc.managed || a.rsc.blocked {
+		// What nobody manages may go down with the node; what a failure has blocked keeps it from leaving.
+		if a.rsc.maintenance || n.maint || !a.rsc.managed && !a.rsc.blocked {
 			continue
 		}
 		orderActions(a, d, orderPlain|runnableLeft)

@@ -187,7 +187,7 @@ func (c *cluster) readFlags(r *resource) {
 		}
 	}
 	r.failTimeout = span(m["failure-timeout"], 0)
-	r.managed = boolOr(m["is-managed"], true)
+	r.managed = m["is-managed"] == "" || boolOr(m["is-managed"], false)
 	r.notify = boolOr(m["notify"], false)
 	r.allowMigrate = boolOr(m["allow-migrate"], false)
 	r.critical = boolOr(m["critical"], true)

@@ -178,11 +178,14 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 	f := flags{optional: true, runnable: true}
 	task, runnable := origTask(a), false
 	for _, k := range a.rsc.instances(task) {
-		on := n
+		on, its := n, task
 		if k.kind != primitive || k.bundled() {
 			on = nil
+			if k.kind == group && a.task == "running" {
+				its = a.task // a group has started when all of its members have
+			}
 		}
-		x := k.firstAction(task, on)
+		x := k.firstAction(its, on)
 		if x == nil {
 			continue
 		}
