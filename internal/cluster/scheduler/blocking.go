@@ -6,10 +6,11 @@ func (c *cluster) blockDependents(a *action) {
 		return
 	}
 	r := a.rsc.collection()
+	why := r
 	if a.rsc.isHosted() {
-		r = a.rsc
+		why = a.rsc
 	}
-	for _, k := range r.children {
+	for _, k := range r.instances(a.task) {
 		if x := k.firstAction(a.task, nil); x == nil || x.runnable {
 			return
 		}
@@ -19,7 +20,7 @@ func (c *cluster) blockDependents(a *action) {
 			continue
 		}
 		if a.task == "start" && x.primaryRole <= RoleStarted || a.task == "promote" && x.primaryRole == RolePromoted {
-			c.blockTask(x.dependent, x.dependentRole, r)
+			c.blockTask(x.dependent, x.dependentRole, why)
 		}
 	}
 }

@@ -61,6 +61,9 @@ func (r *resource) inBundle() *resource {
 	return nil
 }
 
+// followsHost tells whether a connection's address is that of the node its container is on.
+func (r *resource) followsHost() bool { return r.nested && r.replica.ip == "" }
+
 // resolveHost puts the name of the node that has the container, or will have it, in place of hostOfContainer.
 func (p *replica) resolveHost(params map[string]string) {
 	if params["addr"] != hostOfContainer {
@@ -75,20 +78,16 @@ func (p *replica) resolveHost(params map[string]string) {
 	}
 }
 
-// attributeNode is the node whose attributes count for a resource on n: with container-attribute-target=host, and inside of a
-// container, the one the container is on, or will be.
-func attributeNode(r *resource, n *node) *node {
+// agentAttributes are the attributes that a resource's agent set for n: with container-attribute-target=host, and inside of a
+// container, those of the node the container is on. Without one there are none.
+func agentAttributes(r *resource, n *node) map[string]string {
 	if !n.isGuest() || r.meta["container-attribute-target"] != "host" {
-		return n
+		return n.attrs
 	}
-	box := n.connection.container
-	if box.assigned != nil {
-		return box.assigned
+	if host := n.connection.container.curNode(); host != nil {
+		return host.attrs
 	}
-	if host := box.curNode(); host != nil {
-		return host
-	}
-	return n
+	return nil
 }
 
 // addBundleGuests adds the nodes that the containers of bundles will be. A name that has a node already keeps it.

@@ -90,7 +90,7 @@ func (s *bundleSpec) cloneXML() *cib.Element {
 		id = s.id + "-master"
 	}
 	x := cib.NewElement("clone", "id", id)
-	meta := x.Append(cib.NewElement("meta_attributes", "id", id+"-meta_attributes"))
+	meta := x.Append(cib.NewElement("meta_attributes", "id", id+"-meta_attributes", "score", "INFINITY"))
 	appendPairs(meta, "ordered", "true", "clone-max", strconv.Itoa(s.replicas), "clone-node-max", strconv.Itoa(s.perHost),
 		"globally-unique", strconv.FormatBool(s.perHost > 1))
 	if s.promotedMax > 0 {

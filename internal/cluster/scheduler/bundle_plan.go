@@ -68,6 +68,9 @@ func (c *cluster) orderReplica(b *resource, p *replica) {
 	}
 	if p.connection != nil {
 		c.orderWithin(p.connection)
+		if p.connection.managed {
+			c.orderInsideContainer(p.connection)
+		}
 	}
 }
 

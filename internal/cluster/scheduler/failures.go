@@ -124,8 +124,14 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 			clearWhy = "reconnect interval is set"
 		}
 	}
-	if !expired && op.isLastFailure() && op.xml.Get("op-digest") != "" && c.digestChanged(r, n, op) && (op.task == "start" || op.task == "monitor") {
-		clearWhy = "resource parameters have changed"
+	if !expired && op.isLastFailure() && op.xml.Get("op-digest") != "" && (op.task == "start" || op.task == "monitor") {
+		switch {
+		case r.followsHost():
+			failed := *op
+			c.checkLater = append(c.checkLater, func() { c.clearIfChanged(r, n, &failed) })
+		case c.digestChanged(r, n, op):
+			clearWhy = parametersChanged
+		}
 	}
 	if clearWhy != "" {
 		a := c.clearFailCount(r, n, clearWhy)
@@ -140,6 +146,16 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 		}
 	}
 	return expired
+}
+
+// parametersChanged is why failures with other parameters than the present ones are forgotten.
+const parametersChanged = "resource parameters have changed"
+
+// clearIfChanged forgets the failures of a resource whose parameters depend on where others are, once that is decided.
+func (c *cluster) clearIfChanged(r *resource, n *node, op *record) {
+	if c.digestChanged(r, n, op) {
+		c.clearFailCount(r, n, parametersChanged)
+	}
 }
 
 // clearFailCount plans to forget a resource's failures on a node.

@@ -105,7 +105,6 @@ func (c *cluster) insideContainer(p *resource) {
 			// A guest inside of a guest is too much; containers of a bundle may be there.
 			c.avoidRemotes(p.container)
 		}
-		c.orderTasks(p.container, "monitor", p, "stop", orderPlain)
 	} else if p.container.connects != nil {
 		conn = p.container
 	}
@@ -122,9 +121,19 @@ func (c *cluster) insideContainer(p *resource) {
 	if p.nested {
 		score = bundleConnectionScore
 	}
+	if !p.nested {
+		c.orderInsideContainer(p)
+	}
+	c.addColocation(&colocation{id: "resource-with-container", dependent: p, primary: p.container, score: score, influence: true})
+}
+
+// orderInsideContainer starts what is inside of a container after it, and stops it before.
+func (c *cluster) orderInsideContainer(p *resource) {
+	if p.connects != nil {
+		c.orderTasks(p.container, "monitor", p, "stop", orderPlain)
+	}
 	c.orderTasks(p.container, "start", p, "start", impliesThen|runnableLeft)
 	c.orderTasks(p, "stop", p.container, "stop", impliesFirst)
-	c.addColocation(&colocation{id: "resource-with-container", dependent: p, primary: p.container, score: score, influence: true})
 }
 
 // bundleConnectionScore is how much the connection into a bundle's container likes to be on its host: it works from

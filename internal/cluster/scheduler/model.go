@@ -475,6 +475,7 @@ type cluster struct {
 	fences      []*action
 	nextOrder   int
 	stopNeeded  []*resource // containers to stop, found while reading histories
+	checkLater  []func()    // what can only be checked when all resources have their nodes
 	// resource and op defaults
 	rscDefaults, opDefaults *cib.Element
 }

@@ -242,7 +242,24 @@ func (c *cluster) noteVariables(cl *resource, ro *roster) map[string]string {
 		}
 	}
 	m["notify_all_uname"], m["notify_available_uname"] = list(all), list(available)
+	if cl.meta["container-attribute-target"] == "host" {
+		m["notify_all_hosts"] = list(c.hostNames())
+	}
 	return m
+}
+
+// hostNames are the names of all nodes, with those of the hosts in place of guest nodes.
+func (c *cluster) hostNames() []string {
+	var out []string
+	for _, n := range c.nodes {
+		if n.isGuest() {
+			if host := n.connection.container.curNode(); host != nil {
+				n = host
+			}
+		}
+		out = append(out, n.name)
+	}
+	return out
 }
 
 // names gives the instances and their nodes, sorted by instance.
@@ -297,6 +314,10 @@ func (c *cluster) notifyInstance(p *resource, s *noteSet, vars map[string]string
 		return
 	}
 	start := p.firstAction("start", nil)
+	if p.role <= RoleStopped && start != nil && !start.runnable {
+		// It will not be there to be told.
+		return
+	}
 	if s.task != "start" || start == nil || start.optional {
 		c.notification(p, p.assigned, s.pre, s.preDone, vars)
 	}

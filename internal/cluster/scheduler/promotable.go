@@ -43,7 +43,7 @@ func (c *cluster) promotionScore(r *resource, n *node) (score int, given bool) {
 	if !c.scoreApplies(r, n) {
 		return 0, true
 	}
-	attrs := attributeNode(r, n).attrs
+	attrs := agentAttributes(r, n)
 	for _, name := range promotionNames(r) {
 		if v, ok := attrs["master-"+name]; ok {
 			return scoreOr(v, 0), true
@@ -237,7 +237,7 @@ func (c *cluster) canPromote(cl, k *resource, n *node) bool {
 		return false
 	case !k.managed:
 		return k.state(true) == RolePromoted
-	case k.priority < 0 || !n.usable():
+	case k.priority < 0 || !n.usable(), n.isGuest() && n.connection.container.assigned == nil:
 		return false
 	case c.forbidden(k, n) != "":
 		return false

@@ -66,6 +66,10 @@ func (c *cluster) explainNodes(r *resource) []Reason {
 	}
 	var out []Reason
 	for i, n := range c.nodes {
+		if n.inside && !r.weights[i].present {
+			// No place for anything but what belongs there.
+			continue
+		}
 		why := c.nodeReason(r, n)
 		if why == "" {
 			why = keptOff(r, n)

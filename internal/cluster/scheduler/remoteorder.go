@@ -86,10 +86,16 @@ func (c *cluster) orderRemotes() {
 		case a.rsc.connects != nil && a.task == "clear_failcount":
 			c.orderings = append(c.orderings, &ordering{firstRsc: a.rsc, firstAction: a, thenRsc: a.rsc, thenTask: "start", flags: orderPlain})
 		case a.node == nil || !a.node.remote || a.node.connection == nil || a.pseudo:
+		case a.task == "cancel" || a.cancelled():
 		default:
 			c.orderRemoteAction(a)
 		}
 	}
+}
+
+// cancelled tells whether an action is a recurring operation that is going to be cancelled where it runs.
+func (a *action) cancelled() bool {
+	return a.interval > 0 && a.rsc.findActionOn(actionID{"cancel_" + a.task, a.interval}, a.node) != nil
 }
 
 func (c *cluster) orderRemoteAction(a *action) {

@@ -25,6 +25,9 @@ func Schedule(in Input) Output {
 	c.applyLocks()
 	c.noteRoom("Original")
 	c.assignAll()
+	for _, check := range c.checkLater {
+		check()
+	}
 	c.noteRoom("Remaining")
 	c.planProbes()
 	c.planAll()

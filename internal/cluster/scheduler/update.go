@@ -198,7 +198,7 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 	}
 	if !runnable {
 		f.runnable = false
-		if n == nil {
+		if n == nil && (a.rsc.kind != bundle || task == a.task) {
 			a.runnable = false
 		}
 	}
