@@ -4,12 +4,12 @@ package cluster
 
 import "time"
 
-// Raft's clock. An election begins after ElectionTicks to twice that many ticks without a leader.
+// Raft's clock. An election begins after ElectionTicks to twice that many ticks, less one, without a leader.
 const (
 	// TickEvery is one tick of Raft's logical clock.
 	TickEvery = 40 * time.Millisecond
-	// ElectionTicks without a word from the leader start an election (400 to 800 ms, drawn by Raft).
-	ElectionTicks = 10
+	// ElectionTicks without a word from the leader start an election (320 to 600 ms, drawn by Raft).
+	ElectionTicks = 8
 	// RaftHeartbeatTicks are between two heartbeats of the Raft leader (80 ms).
 	RaftHeartbeatTicks = 2
 )
@@ -24,7 +24,7 @@ const (
 	MinToken = 300 * time.Millisecond
 	MaxToken = 60 * time.Second
 	// LeaseLength is L with the default token: a grant lasts this long from the stamp of its renewal. It must be longer
-	// than an election (0.8 s and a round) plus a renewal interval.
+	// than an election whose votes are split once (1.2 s and its rounds) plus a renewal interval.
 	LeaseLength = 1500 * time.Millisecond
 	// LeaseMargin is what the leader adds to L before it proposes an expiry: clock drift, and the time to stop hard.
 	LeaseMargin = 200 * time.Millisecond

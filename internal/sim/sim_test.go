@@ -12,14 +12,15 @@ import (
 )
 
 var (
-	seedFlag   = flag.Uint64("seed", 0, "run this seed alone; with -v, log what happens")
-	seedsFlag  = flag.Int("seeds", 0, "how many seeds to run, one after the other")
-	firstFlag  = flag.Uint64("first", 1, "the first seed")
-	eventsFlag = flag.Uint64("events", 2000, "events of each seed's safety phase")
-	totalFlag  = flag.Uint64("total", 0, "go on with further seeds until so many events have happened")
-	sizeFlag   = flag.Int64("size", 0, "bytes of the volume, in place of what the seed draws")
-	twiceFlag  = flag.Bool("twice", false, "run each seed twice and compare the traces")
-	reportFlag = flag.Duration("report", time.Minute, "how often a long run says how far it is")
+	seedFlag      = flag.Uint64("seed", 0, "run this seed alone; with -v, log what happens")
+	seedsFlag     = flag.Int("seeds", 0, "how many seeds to run, one after the other")
+	firstFlag     = flag.Uint64("first", 1, "the first seed")
+	eventsFlag    = flag.Uint64("events", 2000, "events of each seed's safety phase")
+	totalFlag     = flag.Uint64("total", 0, "go on with further seeds until so many events have happened")
+	sizeFlag      = flag.Int64("size", 0, "bytes of the volume, in place of what the seed draws")
+	twiceFlag     = flag.Bool("twice", false, "run each seed twice and compare the traces")
+	electionsFlag = flag.Int("elections", 200, "deaths of the leader in TestLeasesOutliveAnElection")
+	reportFlag    = flag.Duration("report", time.Minute, "how often a long run says how far it is")
 )
 
 // defaultSeeds is what TestSim runs when no flag says more: what is worth a race detector's time.

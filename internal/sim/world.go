@@ -8,12 +8,13 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/resfile"
+	"holdfast/internal/cluster"
 	"holdfast/internal/cluster/state"
 )
 
 const (
 	volumeName = "r0"
-	tickRaft   = 40 * time.Millisecond
+	tickRaft   = cluster.TickEvery
 	tickVolume = 50 * time.Millisecond
 )
 
