@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/cluster/state"
 )
@@ -124,6 +125,9 @@ func (w *World) judgeVolume(before, now state.Volume) {
 	}
 }
 
+// sweepAgain is enough for a guard to sweep once more, after what it killed can end.
+const sweepAgain = 500 * time.Millisecond
+
 // judgeLeases: when the log says that a session is over, its node runs nothing of it (S6).
 func (w *World) judgeLeases(old, now *state.View) {
 	for _, h := range w.data {
@@ -133,7 +137,7 @@ func (w *World) judgeLeases(old, now *state.View) {
 		}
 		w.stats.Expiries++
 		w.note(h, "lease over in the log", "session", b.Session, "state", string(b.State))
-		if w.clocks && b.State == state.LeaseExpired && h.resources > 0 && h.guardProc.alive && !h.guardProc.stopped() && w.now >= h.hung {
+		if w.clocks && b.State == state.LeaseExpired && h.resources > 0 && h.guardProc.alive && !h.guardProc.stopped() && w.now.sub(h.hung) >= sweepAgain {
 			w.fail("S6", "session %d of %s is over in the log, and its guard has not ended what runs in it", b.Session, h.name)
 		}
 		if w.clocks && h.up && h.leaseLive() && h.pageSession == b.Session {

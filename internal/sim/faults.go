@@ -15,7 +15,7 @@ func (w *World) heal() {
 	}
 	for _, h := range w.hosts {
 		h.log.Failing = nil
-		h.hung = 0
+		h.hung = min(h.hung, w.now)
 		h.standby = false
 		if h.disk != nil {
 			h.disk.crashIn = 0
