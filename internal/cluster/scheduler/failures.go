@@ -356,6 +356,10 @@ func (c *cluster) canFence(n *node) bool {
 // without a digest ran with; a recurring one is started afresh then.
 func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
 	want := op.xml.Get("op-digest")
+	if want == "" && op.interval == 0 && op.rc != op.expected {
+		// What failed has to be mended anyway.
+		return false
+	}
 	return want != c.opDigest(r, n, op) && !c.onlySecretsDiffer(r, n, op)
 }
 

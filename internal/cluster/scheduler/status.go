@@ -76,6 +76,13 @@ func (p *replica) label(name string) string {
 	return name + " (" + p.ip + ")"
 }
 
+// isKnownAnywhere tells whether the history of a node speaks of any part of r.
+func (r *resource) isKnownAnywhere(n *node) bool {
+	found := false
+	r.leaves(func(p *resource) { found = found || p.knownOn[n.index] })
+	return found
+}
+
 // shownName leaves out the number of an instance that could as well be another.
 func shownName(r *resource) string {
 	if r.kind == primitive && r.isAnonymous() {

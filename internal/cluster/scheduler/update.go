@@ -194,6 +194,9 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 			f.optional = false
 			a.optional = false
 		}
+		if done := k.firstAction(a.task, on); k.kind == group && done != nil {
+			xf = c.actionFlags(done, n)
+		}
 		runnable = runnable || xf.runnable
 	}
 	if !runnable {
