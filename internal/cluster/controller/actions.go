@@ -105,9 +105,20 @@ func (l *lead) start(w *walk, a *transition.Action) {
 		w.walker.Done(a.ID, false)
 	case a.Kind == transition.Fence || a.Task == transition.TaskStonith:
 		l.fly(w, a, cluster.NoTimeoutAction, func(ctx context.Context) error { return l.c.cfg.Nodes.Fence(ctx, a.Node) })
+	case a.Task == "start" && !l.configured(a.Resource):
+		// Only a bundle makes resources that are not in the configuration start.
+		l.c.cfg.Logs.Error("bundles are not supported by a running cluster: configure the container as a resource of its own (ocf:heartbeat:podman or docker), and remove the bundle",
+			"resource", a.Resource, "node", a.Node)
+		w.walker.Done(a.ID, false)
 	default:
 		l.dispatch(w, a)
 	}
+}
+
+// configured tells whether a resource, or what it is an instance of, stands in the configuration.
+func (l *lead) configured(resource string) bool {
+	id, _, _ := strings.Cut(resource, ":")
+	return l.view.CIB.Resource(id) != nil
 }
 
 // editStatus carries out an action that only changes the recorded status.
