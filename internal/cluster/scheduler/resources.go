@@ -96,27 +96,32 @@ func (c *cluster) newResource(e *cib.Element, parent *resource, suffix string) *
 	r.nextRole = c.targetRole(r)
 	c.initialWeights(r)
 	c.byID[r.id] = r
+	if !c.readParts(r, suffix) {
+		delete(c.byID, r.id) // constraints are to find nothing
+		return nil
+	}
+	return r
+}
+
+// readParts reads what a resource consists of, the suffix being that of newResource; false: it cannot be used.
+func (c *cluster) readParts(r *resource, suffix string) bool {
 	switch r.kind {
 	case group:
-		for _, m := range resourceElements(e) {
+		for _, m := range resourceElements(r.xml) {
 			if k := c.newResource(m, r, suffix); k != nil {
 				r.children = append(r.children, k)
 			}
 		}
 		if len(r.children) == 0 {
 			c.warn("group " + r.id + " has no members")
-			return nil
+			return false
 		}
 	case clone:
-		if !c.readClone(r) {
-			return nil
-		}
+		return c.readClone(r)
 	case bundle:
-		if !c.readBundle(r) {
-			return nil
-		}
+		return c.readBundle(r)
 	}
-	return r
+	return true
 }
 
 // readMeta collects the meta attributes: own, template's, parents', defaults.
