@@ -74,7 +74,7 @@ func (r report) structured(out io.Writer) error {
 			run.Append(cib.NewElement("action", "kind", a.Kind.String(), "resource", a.Instance, "op", a.Task, "node", a.Node,
 				"interval", fmt.Sprint(a.Interval.Milliseconds())))
 		}
-		root.Append(statusElement("revised_cluster_status", r.result.Final.Status))
+		root.Append(statusElement("revised_cluster_status", r.result.Revised))
 	}
 	root.Append(cib.NewElement("status", "code", "0", "message", "OK"))
 	if r.o.format == "json" {

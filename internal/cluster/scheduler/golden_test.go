@@ -90,7 +90,7 @@ func outcome(r simulate.Result) string {
 		fmt.Fprintf(&b, "%s on %q: %s\n", x.Resource, x.Node, x.Text)
 	}
 	b.WriteString("-- status --\n")
-	for _, l := range append(simulate.NodeLines(r.Final.Status.Nodes), simulate.ResourceLines(r.Final.Status)...) {
+	for _, l := range append(simulate.NodeLines(r.Revised.Nodes), simulate.ResourceLines(r.Revised)...) {
 		b.WriteString(l + "\n")
 	}
 	return b.String()

@@ -123,7 +123,8 @@ func (c *cluster) readNodeStates() {
 func (c *cluster) nodeFlags(n *node) {
 	n.standby = boolOr(n.attrs["standby"], false)
 	n.maint = boolOr(n.attrs["maintenance"], false)
-	n.noProbe = !boolOr(n.attrs["resource-discovery-enabled"], true)
+	// Documented for Pacemaker Remote only: a cluster node is always looked at.
+	n.noProbe = n.remote && !boolOr(n.attrs["resource-discovery-enabled"], true)
 	if v := n.attrs["shutdown"]; v != "" && v != "0" {
 		n.shutdown = true
 	}

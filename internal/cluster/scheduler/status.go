@@ -24,7 +24,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	if r.kind == clone {
 		s.ChildID = resourceElements(r.xml)[0].ID()
 		for _, n := range c.nodes {
-			if !n.inside {
+			if !n.inside && !n.late {
 				s.Candidates = append(s.Candidates, n.name)
 			}
 		}

@@ -4,6 +4,7 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,8 +25,11 @@ type Result struct {
 	Executed []string
 	// After is the CIB as it would be then.
 	After *cib.Document
-	// Final is the decision for After: its Status is the revised one, and its graph is empty if one transition was enough.
+	// Final is the decision for After: its graph is empty if one transition was enough.
 	Final scheduler.Output
+	// Revised is the state afterwards, for people. As with crm_simulate the histories of resources that are no longer
+	// configured still count in it, so that a remote node whose connection went is seen to be offline.
+	Revised *scheduler.State
 }
 
 // Run schedules, carries the transition out in a copy of the CIB, and schedules again.
@@ -34,26 +38,42 @@ func Run(in scheduler.Input) Result { return RunFailing(in, nil) }
 // RunFailing is Run with operations that fail instead of succeeding. The transition ends at the first that does.
 func RunFailing(in scheduler.Input, failing []OpSpec) Result {
 	r := Result{Decision: scheduler.Schedule(in)}
-	r.After = in.CIB.Clone()
-	e := &executor{doc: r.After, now: in.Now, calls: map[string]int{}}
-	w := transition.NewWalker(r.Decision.Graph, r.Decision.Graph.BatchLimit)
+	r.After, r.Executed = execute(in, r.Decision.Graph, failing, false)
+	next := in
+	next.CIB = r.After
+	r.Final = scheduler.Schedule(next)
+	r.Revised = r.Final.Status
+	if deletes(r.Decision.Graph) {
+		next.CIB, _ = execute(in, r.Decision.Graph, failing, true)
+		r.Revised = scheduler.Schedule(next).Status
+	}
+	return r
+}
+
+// deletes tells whether a graph clears the history of anything.
+func deletes(g *transition.Graph) bool {
+	return slices.ContainsFunc(g.Actions, func(a *transition.Action) bool { return a.Task == transition.TaskDelete })
+}
+
+// execute carries a graph out in a copy of the CIB and words what it did. keep: histories are not cleared.
+func execute(in scheduler.Input, g *transition.Graph, failing []OpSpec, keep bool) (*cib.Document, []string) {
+	e := &executor{doc: in.CIB.Clone(), now: in.Now, calls: map[string]int{}, keep: keep}
+	w := transition.NewWalker(g, g.BatchLimit)
+	var executed []string
 	aborted := false
 	for !w.Complete() && !aborted {
 		for _, a := range w.Ready() {
 			if f := e.failure(a, failing); f != nil {
-				r.Executed = append(r.Executed, e.fail(a, *f)...)
+				executed = append(executed, e.fail(a, *f)...)
 				w.Done(a.ID, false)
 				aborted = true
 				continue
 			}
-			r.Executed = append(r.Executed, e.run(a))
+			executed = append(executed, e.run(a))
 			w.Done(a.ID, true)
 		}
 	}
-	next := in
-	next.CIB = r.After
-	r.Final = scheduler.Schedule(next)
-	return r
+	return e.doc, executed
 }
 
 // executor writes results into the status section.
@@ -61,6 +81,7 @@ type executor struct {
 	doc   *cib.Document
 	now   time.Time
 	calls map[string]int // the last call id by node
+	keep  bool           // histories are not cleared
 }
 
 // nextCall numbers the operations of a node on.
@@ -96,7 +117,9 @@ func (e *executor) run(a *transition.Action) string {
 	case transition.TaskCancel:
 		e.doc.DeleteRecurring(a.Node, a.Resource, a.Attrs["CRM_meta_operation"], a.Interval)
 	case transition.TaskDelete:
-		e.doc.DeleteHistory(a.Node, a.Resource)
+		if !e.keep {
+			e.doc.DeleteHistory(a.Node, a.Resource)
+		}
 	default:
 		e.record(a)
 	}
@@ -232,7 +255,7 @@ func TailText(r Result) string {
 		b.WriteString(x + "\n")
 	}
 	b.WriteString("\nRevised Cluster Status:\n")
-	revised := *r.Final.Status
+	revised := *r.Revised
 	revised.Resources = withoutPending(revised.Resources)
 	writeStatus(&b, &revised)
 	return b.String()

@@ -228,7 +228,7 @@ func (p *printer) primitive(r scheduler.ResourceState) string {
 	}
 	b.WriteString(flagText(flags, ", "))
 	if len(r.Nodes) > 1 {
-		b.WriteString(" [ " + strings.Join(p.marked(r.Nodes), " ") + " ]")
+		b.WriteString(" [ " + strings.Join(r.Nodes, " ") + " ]")
 	}
 	return b.String()
 }
@@ -259,14 +259,6 @@ func displayRole(r scheduler.ResourceState) scheduler.Role {
 		return scheduler.RoleStopped
 	}
 	return r.Role
-}
-
-func (p *printer) marked(names []string) []string {
-	out := slices.Clone(names)
-	for i := range out {
-		out[i] = p.mark(out[i])
-	}
-	return out
 }
 
 func (p *printer) mark(name string) string {
