@@ -189,7 +189,7 @@ func (c *cluster) intoCollection(p, after, x *action) bool {
 func (c *cluster) probeBeforeStops() {
 	for _, o := range c.orderings {
 		if o.flags == 0 || o.firstRsc == nil || o.firstRsc == o.thenRsc || o.thenAction != nil && o.thenAction.rsc == o.firstRsc ||
-			o.firstRsc.nested && o.thenRsc == o.firstRsc.container {
+			stopsAround(o) {
 			continue
 		}
 		if o.firstAction != nil && !o.firstAction.is("stop") || o.firstAction == nil && o.firstTask != "stop" {
@@ -212,6 +212,12 @@ func (c *cluster) probeBeforeStops() {
 			}
 		}
 	}
+}
+
+// stopsAround tells whether an ordering stops a container after the connection into it: where the connection is not up
+// does not matter to that. A live migration of a virtual machine is no stop.
+func stopsAround(o *ordering) bool {
+	return o.firstRsc.connects != nil && o.thenRsc == o.firstRsc.container && o.thenTask == "stop"
 }
 
 // probeFlags is the order of a probe in place of a stop.

@@ -40,8 +40,8 @@ func (c *cluster) monitorActive(r *resource, start *action, n *node, op *opConfi
 	old := r.findAction(actionID{op.name, op.interval}, n)
 	optional := old != nil && !old.rescheduled
 	if !roleMatches(r, op) {
-		if old != nil {
-			c.cancelForRole(r, n, op, old)
+		if optional {
+			c.cancelForRole(r, n, op)
 		}
 		return
 	}
@@ -77,7 +77,7 @@ func roleMatches(r *resource, op *opConfig) bool {
 }
 
 // cancelForRole ends a recurring operation before the change of role that makes it pointless.
-func (c *cluster) cancelForRole(r *resource, n *node, op *opConfig, old *action) {
+func (c *cluster) cancelForRole(r *resource, n *node, op *opConfig) {
 	x := c.cancel(r, op.name, op, n)
 	after := ""
 	switch r.role {
