@@ -87,7 +87,8 @@ func knownOn(r *resource, n *node) bool {
 	return false
 }
 
-// probeClone probes one instance of an anonymous clone: the one assigned to the node, active there, or the first.
+// probeClone probes one instance of an anonymous clone: the one partly known on the node already (another member of a
+// cloned group), else the one active there, assigned to it, or the first.
 func (c *cluster) probeClone(cl *resource, n *node) {
 	if cl.unique {
 		for _, k := range cl.children {
@@ -100,6 +101,12 @@ func (c *cluster) probeClone(cl *resource, n *node) {
 	}
 	if cl.exclusive && cl.weights[n.index].discover != discoverExclusive {
 		return
+	}
+	for _, k := range cl.children {
+		if k.isKnownAnywhere(n) {
+			c.probe(k, n)
+			return
+		}
 	}
 	for _, current := range []bool{true, false} {
 		for _, k := range cl.children {
