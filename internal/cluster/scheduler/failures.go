@@ -185,6 +185,10 @@ func (c *cluster) failurePolicy(r *resource, task string, interval time.Duration
 	} else {
 		value = c.opDefault(r, task, interval)["on-fail"]
 	}
+	if task == "stop" && (value == "stop" || value == "standby" || value == "demote") {
+		c.warn("on-fail=" + value + " is not allowed for stop of " + r.id + "; acting as if there were none")
+		value = ""
+	}
 	switch value {
 	case "block":
 		return failBlock, fallback(task)
@@ -210,7 +214,7 @@ func (c *cluster) failurePolicy(r *resource, task string, interval time.Duration
 		}
 	}
 	switch {
-	case r.container != nil && (value == "restart-container" || value == "" && r.connects == nil && task != "stop"):
+	case r.container != nil && (value == "restart-container" || value == "" && r.connects == nil):
 		return failContainer, fallback(task)
 	case r.connects != nil && r.container == nil && value == "" && task != "start" && !(task == "monitor" && interval == 0):
 		return c.connectionPolicy(r)

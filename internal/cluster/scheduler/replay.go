@@ -212,10 +212,15 @@ func (h *replay) setActive() {
 // failed takes a failure into account.
 func (h *replay) failed(op *record) {
 	policy, failRole := h.c.failurePolicy(h.r, op.task, op.interval)
-	if policy == failIgnore {
+	// Restarting what a resource is inside of stops it in any case, which is all that a stop wants.
+	boxed := policy == failContainer && op.task == "stop"
+	if policy == failIgnore || boxed {
 		h.note(op)
 		h.r.failureIgnored = true
 		h.succeeded(op, op.expected)
+		if boxed {
+			h.onFail = max(h.onFail, failContainer)
+		}
 		return
 	}
 	h.note(op)
