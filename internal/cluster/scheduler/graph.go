@@ -115,6 +115,8 @@ func (c *cluster) wantedInput(a *action, l *link) bool {
 		return false
 	case in.needsAny > 0 && in.runnableHit < in.needsAny:
 		return false
+	case a.is("stop") && in.followsStopOf(a.rsc):
+		return false
 	case in.rsc != nil && in.rsc != a.rsc && in.rsc.failed && !in.rsc.managed && in.is("stop") && a.rsc != nil && a.rsc.kind == clone:
 		return false
 	case l.flags == antiColocation && (in.optional || in.node != nil && a.node != nil && in.node != a.node):

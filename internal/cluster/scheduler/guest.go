@@ -50,6 +50,12 @@ func connectionXML(name string, guest *cib.Element) *cib.Element {
 	return x
 }
 
+// followsGuest tells whether a resource is the implied connection to a guest node, which has its place with its machine: no
+// constraint can allow it nodes, and none has to in an opt-in cluster.
+func (r *resource) followsGuest() bool {
+	return isConnection(r.class, r.provider, r.typ) && r.meta["container"] != "" && boolOr(r.meta["internal-rsc"], false)
+}
+
 // host is the cluster node on which the machine that a guest node is inside of is at the time of an action; nil for others.
 func (a *action) host() *node {
 	if a.node == nil || !a.node.isGuest() {
@@ -187,6 +193,12 @@ func (c *cluster) fenceGuest(n *node) {
 		orderActions(n.connection.firstAction("stop", nil), f, orderPlain)
 	}
 	c.orderFencing(f)
+}
+
+// followsStopOf tells whether an action is a stop that comes of itself once a container has been stopped, since the guest node
+// inside is fenced that way: the container cannot wait for it.
+func (a *action) followsStopOf(box *resource) bool {
+	return a.pseudo && a.is("stop") && a.node != nil && a.node.isGuest() && a.node.requiresReset && a.node.connection.container == box
 }
 
 // skipsRemoteProbe tells whether there is no point in probing a resource on a remote node; an ordering may stand in.

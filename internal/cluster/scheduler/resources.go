@@ -251,11 +251,11 @@ func (c *cluster) targetRole(r *resource) Role {
 	return role
 }
 
-// initialWeights makes every node a candidate, with score 0, or none of them in an opt-in cluster.
+// initialWeights makes every node a candidate, with score 0, or none of them in an opt-in cluster (but for connections to guests).
 func (c *cluster) initialWeights(r *resource) {
 	r.knownOn = make([]bool, len(c.nodes))
 	r.weights = make(weights, len(c.nodes))
-	if c.conf.symmetric {
+	if c.conf.symmetric || r.followsGuest() {
 		for i, n := range c.nodes {
 			r.weights[i] = weight{present: !n.late && !n.inside, score: n.base}
 		}
