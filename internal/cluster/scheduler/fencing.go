@@ -1,16 +1,17 @@
 package scheduler
 
-// planFencing fences the nodes that must be, and lets nodes that asked for it leave once they run nothing.
+// planFencing fences the nodes that must be, unless the whole cluster is in maintenance mode, and lets nodes that asked for it
+// leave once they run nothing.
 func (c *cluster) planFencing() {
 	var fences, shutdowns []*action
 	var dcDown *action
 	for _, n := range c.nodes {
 		switch {
 		case n.isGuest():
-			if n.requiresReset && c.canFence(n) {
+			if n.requiresReset && c.canFence(n) && !c.conf.maintenance {
 				c.fenceGuest(n)
 			}
-		case n.unclean && c.canFence(n):
+		case n.unclean && c.canFence(n) && !c.conf.maintenance:
 			f := c.fence(n)
 			c.orderFencing(f)
 			if c.isDC(n) {
