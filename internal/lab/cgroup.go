@@ -62,6 +62,27 @@ func (c cgroup) open() (*os.File, error) {
 	return os.OpenFile(string(c), os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
+// openUnfrozen is open for a cgroup that stays unfrozen until the directory is closed. A process that froze between its
+// fork and its exec would keep the one that starts it from starting any other.
+func (c cgroup) openUnfrozen() (*os.File, error) {
+	dir, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(dir.Fd()), unix.LOCK_SH)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("lock the cgroup %s: %w", c, err)
+	}
+	if c.frozen() {
+		dir.Close()
+		return nil, errors.New("the host is frozen; thaw it first")
+	}
+	return dir, nil
+}
+
 func (c cgroup) write(file, value string) error {
 	if err := os.WriteFile(filepath.Join(string(c), file), []byte(value), 0); err != nil {
 		return fmt.Errorf("write %s to %s of the cgroup %s: %w", value, file, c, err)
@@ -85,8 +106,17 @@ func (c cgroup) frozen() bool {
 }
 
 // freeze stops every process below at once, and waits until all stand still or the limit is over: processes that wait
-// for I/O uninterruptibly are not counted as frozen by the kernel, but run no code either.
+// for I/O uninterruptibly are not counted as frozen by the kernel, but run no code either. It waits for starts under way
+// (openUnfrozen).
 func (c cgroup) freeze(limit time.Duration) error {
+	dir, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if !await(limit, func() bool { return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }) {
+		return fmt.Errorf("freeze the cgroup %s: a process has been about to start there for %v", c, limit)
+	}
 	if err := c.write("cgroup.freeze", "1"); err != nil {
 		return err
 	}

@@ -66,10 +66,7 @@ func (c *Cmd) start() error {
 	if err != nil {
 		return err
 	}
-	if group.frozen() {
-		return errors.New("the host is frozen; thaw it first")
-	}
-	dir, err := group.open()
+	dir, err := group.openUnfrozen()
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"holdfast/internal/lab"
@@ -111,4 +112,30 @@ func TestFreeze(t *testing.T) {
 		t.Fatal(err)
 	}
 	sh(t, h, "true")
+}
+
+// TestFreezeWhileCommandsStart: no process freezes half started, which would hang its starter.
+func TestFreezeWhileCommandsStart(t *testing.T) {
+	l := up(t, lab.Config{Name: "freezing"})
+	ctx, cancel := context.WithCancel(t.Context())
+	h := l.Host("lqi1ecmy03")
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = h.Exec(ctx, "true") // refused while the host is frozen
+			}
+		})
+	}
+	for range 200 {
+		if err := h.Freeze(); err != nil {
+			t.Error(err)
+		}
+		sh(t, l.Host("lqi1ecmy04"), "true")
+		if err := h.Thaw(); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	all.Wait()
 }
