@@ -49,7 +49,7 @@ func (h *host) restoreLog(down time.Duration) bool {
 // restoreReplica puts a replica back to a generation that has left U since, while the other replica is a good one.
 func (h *host) restoreReplica(down time.Duration) bool {
 	w, c := h.w, h.copies
-	if c.replica == nil || c.device != h.disk.device || h.adds == c.adds || !w.expendable(h) {
+	if c.replica == nil || c.device != h.disk.device || h.adds == c.adds || !w.expendable(h) || h.mayBeAdded() {
 		return false
 	}
 	w.note(h, "disk put back")
@@ -58,6 +58,15 @@ func (h *host) restoreReplica(down time.Duration) bool {
 	h.disk.putBack(c.replica, w.truth.volume)
 	w.undo(down, "boot", h.boot)
 	return true
+}
+
+// mayBeAdded: its replica is out of U, and a proposal to take it in may be under way, by the generation that it has now.
+func (h *host) mayBeAdded() bool {
+	if _, in := h.w.truth.volume.Replica(h.name); in {
+		return false
+	}
+	other := h.w.data[1-h.index]
+	return h.volumeProc.alive || other.daemon == nil || other.daemon.busy
 }
 
 // nextRestore draws snapshots and their use, for as long as there are faults.

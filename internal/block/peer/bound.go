@@ -82,9 +82,19 @@ func (m *Machine) required() bool {
 // PeerRequired tells whether no write may be acknowledged without the peer having it: it is in U, or may be by now.
 func (m *Machine) PeerRequired() bool { return m.required() }
 
-// askAdd begins to want the peer in U: from now on it must be treated as a member (S5).
+// askAdd begins to want the peer in U: from now on it must be treated as a member (S5), also by a process that replaces
+// this one.
 func (m *Machine) askAdd() {
 	m.addAsked, m.addAt = true, m.view.Version
+	m.emit(Effect{Do: SaveRole, Number: m.epoch})
+}
+
+// resumeAdd takes over what an earlier process asked for and may not have been answered.
+func (m *Machine) resumeAdd(r *Resume) {
+	if m.adopted() && !m.peerInU() && r.AddDevice != 0 && r.AddVersion >= m.view.Version {
+		m.addAsked, m.addAt = true, m.view.Version
+		m.link.PeerDevice = r.AddDevice
+	}
 }
 
 // boundVerdict overrules what the generations say by what the log says. It returns false if the connection has been

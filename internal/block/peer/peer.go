@@ -188,6 +188,18 @@ type request struct {
 type Resume struct {
 	Epoch uint64 `json:"epoch"`
 	Bound bool   `json:"bound"`
+	// AddDevice is the peer's disk that was to be taken into U when the log's record was at AddVersion; 0 for none.
+	AddDevice  uint64 `json:"add_device,omitempty"`
+	AddVersion uint64 `json:"add_version,omitempty"`
+}
+
+// Resume is what the next process is to know if this one, Primary in epoch, ends.
+func (m *Machine) Resume(epoch uint64) Resume {
+	r := Resume{Epoch: epoch, Bound: m.Bound()}
+	if m.addAsked {
+		r.AddDevice, r.AddVersion = m.link.PeerDevice, m.addAt
+	}
+	return r
 }
 
 // New makes the machine of a volume that is not attached. epoch is the one stored durably, 0 if none.

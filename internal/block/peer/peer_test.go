@@ -354,46 +354,6 @@ func TestLeaseOverFailsThePrimary(t *testing.T) {
 	}
 }
 
-func TestResumedPrimary(t *testing.T) {
-	at := upToDate(generation.Set{Current: gen | 1}, 0xa1, metadata.PrimaryInd)
-	both := []api.Replica{replica("a", 0xa1, gen, 0), replica("b", 0xb1, gen, 0)}
-	for _, c := range []struct {
-		name    string
-		view    api.VolumeView
-		primary bool
-		want    string // of Remove
-	}{
-		{"no cluster", api.VolumeView{}, true, ""},
-		{"same epoch, alone", api.VolumeView{Bound: true, Adopted: true, Epoch: 3, Primary: "a", U: both[:1]}, true, ""},
-		{"same epoch, with a replica", api.VolumeView{Bound: true, Adopted: true, Epoch: 3, Primary: "a", U: both}, true, "b"},
-		{"later epoch", api.VolumeView{Bound: true, Adopted: true, Epoch: 4, Primary: "a", U: both}, false, ""},
-		{"lease expired", api.VolumeView{Bound: true, Adopted: true, Epoch: 3, U: both}, false, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := newSim(t, first(equal()), second(equal()))
-			m := New(Settings{Node: "a", PeerNode: "b"}, 3)
-			p.a.m = m
-			m.Attached(p.a.env(), at, &Resume{Epoch: 3, Bound: c.view.Bound})
-			p.a.run()
-			if !m.Resuming() || !p.a.held || p.a.sb.Flags&metadata.PrimaryInd == 0 {
-				t.Fatal("does not wait for the log")
-			}
-			m.View(p.a.env(), c.view)
-			p.a.run()
-			if m.IsPrimary() != c.primary || (p.a.broken == "") != c.primary {
-				t.Errorf("state %s, broken %q", p.a.state(), p.a.broken)
-			}
-			w := m.Want()
-			if (w == nil) != (c.want == "") || w != nil && w.Remove != c.want {
-				t.Errorf("want %+v", w)
-			}
-			if p.a.held != (c.want != "") && c.primary {
-				t.Errorf("held %v", p.a.held)
-			}
-		})
-	}
-}
-
 // A process that is started after the log gave its disk a new generation takes it, and says so to the log.
 func TestGenerationIsTakenAtAttach(t *testing.T) {
 	const fresh = 0x7777777777777770

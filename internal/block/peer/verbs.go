@@ -418,10 +418,11 @@ func (m *Machine) tryResume() {
 	m.uuids = m.uuids.WithRole(true)
 	m.log("Primary again after a restart of the process")
 	m.do(Store)
+	m.resumeAdd(r)
 	m.emit(Effect{Do: SaveRole, Number: m.epoch})
 	m.lostAt = m.env.Now
 	switch {
-	case m.adopted() && m.peerInU():
+	case m.required():
 		m.remove("requests under way when the process ended may be on one disk only")
 	case m.joining():
 		m.askAlone("the process was started again")

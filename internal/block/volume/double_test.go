@@ -19,6 +19,8 @@ type memDisk struct {
 	writes  []span
 	failing error
 	stalled chan struct{} // while not nil, writes wait for it to be closed
+	late    chan struct{} // while not nil, what has been read is given once it is closed
+	reads   chan struct{} // gets a value for each read that waits so
 }
 
 type span struct{ off, length int64 }
@@ -41,12 +43,16 @@ func (d *memDisk) check(off, n int64) error {
 
 func (d *memDisk) ReadAt(p []byte, off int64) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.check(off, int64(len(p))); err != nil {
-		return err
+	gate, err := d.late, d.check(off, int64(len(p)))
+	if err == nil {
+		copy(p, d.now[off:])
 	}
-	copy(p, d.now[off:])
-	return nil
+	d.mu.Unlock()
+	if gate != nil {
+		d.reads <- struct{}{}
+		<-gate
+	}
+	return err
 }
 
 func (d *memDisk) WriteAt(p []byte, off int64) error {
@@ -138,6 +144,15 @@ func (d *memDisk) stall() (resume func()) {
 		d.mu.Unlock()
 		close(gate)
 	}
+}
+
+// delayReads has reads end when let, and tells of each that has begun to wait.
+func (d *memDisk) delayReads() (waiting <-chan struct{}, let func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	gate := make(chan struct{})
+	d.late, d.reads = gate, make(chan struct{}, 100)
+	return d.reads, func() { close(gate) }
 }
 
 // content is a copy of the first n bytes.

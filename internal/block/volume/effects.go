@@ -71,7 +71,7 @@ func (e *engine) storeFile(f *peer.Effect) {
 	case f.Do == peer.StoreEpoch:
 		err = e.files.storeEpoch(f.Number)
 	case e.machine.IsPrimary():
-		err = e.files.storeRole(peer.Resume{Epoch: f.Number, Bound: e.machine.Bound()})
+		err = e.files.storeRole(e.machine.Resume(f.Number))
 	default:
 		err = e.files.dropRole()
 	}

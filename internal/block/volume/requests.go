@@ -34,6 +34,9 @@ var errSecondary = fmt.Errorf("the volume is not Primary here: %w", unix.EMEDIUM
 var errLease = fmt.Errorf("the node's lease has ended: %w", unix.EIO)
 
 func (e *engine) complete(r *kernel.Request, err error) {
+	if err == nil && !e.machine.IsPrimary() {
+		err = fmt.Errorf("%w: %w", errGone, unix.EIO) // it may be stale by now: another may be Primary (S3)
+	}
 	if err == nil && e.machine.Bound() && !e.leaseLive() {
 		err = errLease
 		e.machine.LeaseOver(e.env())

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"holdfast/internal/api"
@@ -64,4 +65,24 @@ func TestDisconnectAndBitmapResync(t *testing.T) {
 	}
 	p.a.untilState("Connected", "UpToDate", "UpToDate")
 	p.identical()
+}
+
+// TestReadEndsAfterItsPrimary: what was read before the volume lost its role is given to nobody after it.
+func TestReadEndsAfterItsPrimary(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	waiting, let := p.a.disk.delayReads()
+	read := p.a.submit(kernel.Read, 0, make([]byte, 4096), 4096)
+	<-waiting
+	p.a.disk.mu.Lock()
+	p.a.disk.failing = errors.New("the disk is broken")
+	p.a.disk.mu.Unlock()
+	if err := p.a.wait(p.a.submit(kernel.Write, 8192, fill(1, 4096), 4096)); err == nil {
+		t.Error("a broken disk took a write")
+	}
+	p.a.until("no longer Primary", func(s *api.VolumeStatus) bool { return s.Role == "Secondary" })
+	let()
+	if err := p.a.wait(read); !errors.Is(err, errGone) {
+		t.Errorf("the read ended with %v", err)
+	}
 }
