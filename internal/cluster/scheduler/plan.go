@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // nextStep is the role to pass through on the way from one role to another.
 func nextStep(from, to Role) Role {
 	switch from {
@@ -248,10 +250,14 @@ func (c *cluster) planGroup(g *resource) {
 	}
 }
 
-// anyMemberMay tells whether some member of a group can do a task it must do, or none has to.
+// anyMemberMay tells whether some member of a group can do a task it must do, or none has to. A member that
+// must stop could be started again.
 func anyMemberMay(g *resource, task string) bool {
 	none := true
 	for _, m := range g.children {
+		if task == "start" && slices.ContainsFunc(m.actionsOf("stop"), func(a *action) bool { return !a.optional }) {
+			return true
+		}
 		for _, a := range m.actionsOf(task) {
 			if a.optional {
 				continue

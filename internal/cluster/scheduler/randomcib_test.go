@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,17 +71,23 @@ func (c *randomCluster) chance(percent int) bool { return c.IntN(100) < percent 
 
 func (c *randomCluster) pick(words ...string) string { return words[c.IntN(len(words))] }
 
+// some sets in so many of a hundred cases each of the options, a name and the values to draw from.
+func (c *randomCluster) some(percent int, set func(name, value string), options ...string) {
+	for _, o := range options {
+		words := strings.Fields(o)
+		v := c.pick(words[1:]...)
+		if c.chance(percent) {
+			set(words[0], v)
+		}
+	}
+}
+
 func (c *randomCluster) node() string { return c.nodes[c.IntN(len(c.nodes))] }
 
 func (c *randomCluster) properties() {
 	c.doc.SetProperty("stonith-enabled", strconv.FormatBool(c.chance(50)))
-	for name, values := range map[string][]string{"no-quorum-policy": {"stop", "ignore", "freeze", "demote"}, "symmetric-cluster": {"true", "true", "false"},
-		"start-failure-is-fatal": {"true", "false"}, "startup-fencing": {"true", "true", "false"}, "concurrent-fencing": {"true", "false"}} {
-		v := c.pick(values...)
-		if c.chance(40) {
-			c.doc.SetProperty(name, v)
-		}
-	}
+	c.some(40, c.doc.SetProperty, "no-quorum-policy stop ignore freeze demote", "symmetric-cluster true true false",
+		"start-failure-is-fatal true false", "startup-fencing true true false", "concurrent-fencing true false")
 }
 
 // top adds a primitive, a group, a clone, a promotable clone or a cloned group.
@@ -156,13 +163,8 @@ func (c *randomCluster) primitive(parent *cib.Element, id string, stateful bool)
 	if c.chance(10) {
 		op("stop", "0s", "on-fail", c.pick("block", "ignore"))
 	}
-	for name, values := range map[string][]string{"target-role": {"Stopped"}, "is-managed": {"false"}, "priority": {"1", "10"},
-		"migration-threshold": {"1", "2"}, "resource-stickiness": {"0", "100", "INFINITY"}, "multiple-active": {"stop_only", "block"}} {
-		v := c.pick(values...)
-		if c.chance(8) {
-			cib.SetMeta(p, name, v)
-		}
-	}
+	c.some(8, func(name, value string) { cib.SetMeta(p, name, value) }, "target-role Stopped", "is-managed false", "priority 1 10",
+		"migration-threshold 1 2", "resource-stickiness 0 100 INFINITY", "multiple-active stop_only block")
 }
 
 func (c *randomCluster) constraint(i int) {

@@ -162,12 +162,17 @@ func (c *cluster) actionFlags(a *action, n *node) flags {
 	return a.state()
 }
 
+// ownTask is the task of a collection's action, or the one a notification is about.
+func ownTask(a *action) string {
+	if _, task, ok := strings.Cut(a.slot, "_notify_"); ok {
+		return task
+	}
+	return a.task
+}
+
 // origTask is the task of the instances whose completion a clone's action stands for.
 func origTask(a *action) string {
-	task := a.task
-	if strings.Contains(a.slot, "_notify_") {
-		_, task, _ = strings.Cut(a.slot, "_notify_")
-	}
+	task := ownTask(a)
 	if t, ok := map[string]string{"stopped": "stop", "running": "start", "promoted": "promote", "demoted": "demote"}[task]; ok {
 		return t
 	}
@@ -181,8 +186,8 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 		on, its := n, task
 		if k.kind != primitive || k.bundled() {
 			on = nil
-			if k.kind == group && a.task == "running" {
-				its = a.task // a group has started when all of its members have
+			if k.kind == group && ownTask(a) == "running" {
+				its = "running" // a group has started when all of its members have
 			}
 		}
 		x := k.firstAction(its, on)
