@@ -39,8 +39,10 @@ type store struct {
 	cutAt instant
 	// crashIn, when positive, counts down writes and flushes to a power cut in the middle of an event.
 	crashIn int
-	owner   *host
-	device  string // its identity, as the log writes it
+	// failIn, when positive, counts down writes and flushes to the first that fails, and those after it with it.
+	failIn int
+	owner  *host
+	device string // its identity, as the log writes it
 	// restored: it was put back to an earlier state; former is the generation with which it was in U then. By that it is not.
 	restored bool
 	former   string
@@ -60,6 +62,11 @@ func (d *store) count() {
 	if d.crashIn > 0 {
 		if d.crashIn--; d.crashIn == 0 {
 			panic(powerCut{d.owner})
+		}
+	}
+	if d.failIn > 0 {
+		if d.failIn--; d.failIn == 0 {
+			d.failing = errDisk
 		}
 	}
 }
@@ -220,6 +227,7 @@ func (d *store) format(device, generation uint64) error {
 	d.now = make([]page, d.size/pageSize)
 	clear(d.durable)
 	d.dirty, d.failing, d.full, d.restored = d.dirty[:0], nil, false, false
+	d.crashIn, d.failIn = 0, 0
 	layout, err := metadata.NewLayout(metadata.Internal, d.size, 0, metadata.DefaultStripes())
 	if err != nil {
 		return err

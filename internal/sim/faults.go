@@ -43,6 +43,7 @@ func (w *World) heal() {
 
 // repair makes a failing disk work. Its volume process has given it up, and is started again.
 func (w *World) repair(h *host) {
+	h.disk.failIn = 0
 	if h.disk.failing == nil && !h.disk.full {
 		return
 	}
@@ -270,10 +271,13 @@ func (w *World) faultStandby() {
 func (w *World) faultDisk() {
 	h := w.dataHost()
 	w.note(h, "disk fails")
-	if w.chance(2) {
+	switch w.rng.IntN(3) {
+	case 0:
 		h.disk.full = true
-	} else {
+	case 1:
 		h.disk.failing = errDisk
+	default: // in the middle of an event, such as a change of the metadata
+		h.disk.failIn = 1 + w.rng.IntN(60)
 	}
 	w.undo(w.length(), "repair", func() { w.repair(h) })
 }
@@ -319,7 +323,7 @@ func (w *World) faultDiskReplaced() {
 // expendable tells whether the other replica is a good one, and stays one without h.
 func (w *World) expendable(h *host) bool {
 	o := w.data[1-h.index]
-	return w.truth.volume.Adopted && o.disk.in(w.truth.volume) && !o.disk.weak && o.disk.failing == nil && !o.disk.full &&
+	return w.truth.volume.Adopted && o.disk.in(w.truth.volume) && !o.disk.weak && o.disk.failing == nil && o.disk.failIn == 0 && !o.disk.full &&
 		w.truth.blank != o && !w.mayTakeOut(h)
 }
 

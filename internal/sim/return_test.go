@@ -181,3 +181,32 @@ func TestDemotedByAProcessWithoutADisk(t *testing.T) {
 	}
 	s.end()
 }
+
+// S1: a side whose disk fails while a resync begins or ends has not stored what it would tell its peer of, and does not tell it:
+// the peer would count on a generation that is on no disk.
+func TestDiskFailsInAResync(t *testing.T) {
+	for _, side := range []string{"source", "target"} {
+		for n := 1; ; n++ {
+			s := newStory(t, Options{})
+			primary, other := s.sides()
+			s.Cut(primary, other)
+			s.until("the peer out of U", func() bool { return !s.inU(other) })
+			s.acks(5)
+			host := other
+			if side == "source" {
+				host = primary
+			}
+			adds := s.stats.Adds
+			host.disk.failIn = n
+			s.Mend(primary, other)
+			s.until("the disk's failure, or the peer in U", func() bool { return host.disk.failing != nil || s.stats.Adds > adds })
+			over := host.disk.failing == nil
+			s.run(time.Second)
+			s.repair(host)
+			s.end()
+			if over {
+				break
+			}
+		}
+	}
+}

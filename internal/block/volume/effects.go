@@ -76,10 +76,13 @@ func (e *engine) storeFile(f *peer.Effect) {
 		err = e.files.dropRole()
 	}
 	if err != nil {
+		e.closeLink("the volume's state cannot be stored")
 		e.failure = fmt.Errorf("the volume's state cannot be stored: %w", err)
 	}
 }
 
+// storeEffect changes the metadata. After a failure the peer is told nothing more of what the machine wants: all of that follows
+// from generations and states that are on no disk.
 func (e *engine) storeEffect(f *peer.Effect) {
 	if e.store == nil {
 		return
@@ -104,6 +107,7 @@ func (e *engine) storeEffect(f *peer.Effect) {
 		}
 	}
 	if err != nil {
+		e.closeLink("the metadata could not be written")
 		e.diskFailed(err)
 	}
 }
