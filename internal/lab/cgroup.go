@@ -117,14 +117,19 @@ func (c cgroup) freeze(limit time.Duration) error {
 	if !await(limit, func() bool { return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }) {
 		return fmt.Errorf("freeze the cgroup %s: a process has been about to start there for %v", c, limit)
 	}
+	return c.stop(limit)
+}
+
+func (c cgroup) thaw() error { return c.write("cgroup.freeze", "0") }
+
+// stop stops every process below where it is, for killing it; unlike freeze, also one that is about to start.
+func (c cgroup) stop(limit time.Duration) error {
 	if err := c.write("cgroup.freeze", "1"); err != nil {
 		return err
 	}
 	await(limit, func() bool { return c.event("frozen") })
 	return nil
 }
-
-func (c cgroup) thaw() error { return c.write("cgroup.freeze", "0") }
 
 // kill sends SIGKILL to every process below, frozen or not, and waits until all have gone.
 func (c cgroup) kill(limit time.Duration) error {
@@ -135,9 +140,27 @@ func (c cgroup) kill(limit time.Duration) error {
 		return err
 	}
 	if !await(limit, func() bool { return !c.populated() }) {
-		return fmt.Errorf("kill the cgroup %s: processes remain after %v: %v", c, limit, c.processes())
+		return fmt.Errorf("kill the cgroup %s: threads remain after %v: %v", c, limit, c.tasks())
 	}
 	return nil
+}
+
+// tasks lists the directories below /proc of every thread in the cgroup and below, dying ones too: cgroup.procs names none
+// whose first thread has ended.
+func (c cgroup) tasks() []string {
+	_, path, found := strings.Cut(string(c), "/"+cgroupParent+"/")
+	if !found {
+		return nil
+	}
+	var all []string
+	threads, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
+	for _, t := range threads {
+		data, err := os.ReadFile(filepath.Join(t, "cgroup"))
+		if _, in, ok := strings.Cut(strings.TrimSpace(string(data)), "/"+cgroupParent+"/"); err == nil && ok && (in == path || strings.HasPrefix(in, path+"/")) {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // processes lists the pids in the cgroup and below, in the numbering of this process.

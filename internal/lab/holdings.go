@@ -24,22 +24,27 @@ type holdings struct {
 
 // holdingsOf looks at the open files and the mounts of every process of the cgroup, each mount namespace once. It stops the
 // processes first: the kernel uses the numbers again for others as soon as they are free, so none may become free between
-// looking and acting.
+// looking and acting. A process that was killed before may still have a thread that waits for the file system it served: only
+// that thread still shows its files, and in its last moments none does, but the mounts do.
 func holdingsOf(group cgroup) holdings {
 	h := holdings{fuse: map[uint32]bool{}}
-	if !group.exists() || group.freeze(freezeBeforeKill) != nil {
+	if !group.exists() || group.stop(freezeBeforeKill) != nil {
 		return h
 	}
-	seen, loops, told := map[string]bool{}, map[int]bool{}, true
-	for _, p := range group.processes() {
-		dir := filepath.Join("/proc", p)
-		told = h.readFiles(dir) && told
-		ns, err := os.Readlink(filepath.Join(dir, "ns/mnt"))
-		if err != nil || seen[ns] {
-			continue
+	shown, seen, loops, told := map[string]bool{}, map[string]bool{}, map[int]bool{}, true
+	for _, dir := range group.tasks() {
+		process := strings.SplitN(dir, "/", 4)[2]
+		if !shown[process] {
+			files, numbered := h.readFiles(dir)
+			shown[process], told = files, told && numbered
 		}
-		seen[ns] = true
-		h.readMounts(filepath.Join(dir, "mountinfo"), loops)
+		if ns, err := os.Readlink(filepath.Join(dir, "ns/mnt")); err == nil && !seen[ns] {
+			seen[ns] = true
+			h.readMounts(filepath.Join(dir, "mountinfo"), loops)
+		}
+	}
+	for _, files := range shown {
+		told = told && files
 	}
 	if !told {
 		h.addBacking(loops)
@@ -59,11 +64,11 @@ func (h *holdings) findLoops() {
 	}
 }
 
-// readFiles picks the FUSE connections that a process serves out of its open files. It returns false if the kernel does
-// not tell them (before 6.15).
-func (h *holdings) readFiles(dir string) bool {
-	told := true
-	entries, _ := os.ReadDir(filepath.Join(dir, "fd")) // none: the process has ended
+// readFiles picks the FUSE connections that a thread serves out of its open files. It tells whether it has any, as every living
+// one does, and whether the kernel tells their connections' numbers (since 6.15).
+func (h *holdings) readFiles(dir string) (files, numbered bool) {
+	numbered = true
+	entries, _ := os.ReadDir(filepath.Join(dir, "fd")) // none: the thread has ended
 	for _, e := range entries {
 		if target, err := os.Readlink(filepath.Join(dir, "fd", e.Name())); err != nil || !strings.HasSuffix(target, "/fuse") {
 			continue
@@ -74,10 +79,10 @@ func (h *holdings) readFiles(dir string) bool {
 		if _, err := fmt.Sscan(after, &n); found && err == nil {
 			h.fuse[n] = true
 		} else {
-			told = false
+			numbered = false
 		}
 	}
-	return told
+	return len(entries) > 0, numbered
 }
 
 // readMounts picks out of a mountinfo file (proc_pid_mountinfo(5)) the FUSE file systems, and the numbers of the loop

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -46,7 +47,28 @@ func serveVolume(path string) {
 		os.Exit(1)
 	}
 	fmt.Println(dev.Path)
+	var file string
+	if _, err := fmt.Scanln(&file); err == nil {
+		waitAbove(disk, file)
+	}
 	select {}
+}
+
+// waitAbove has a thread wait for a file above the device that the process serves itself, and no longer does.
+func waitAbove(disk *labdisk.Disk, path string) {
+	file, err := os.Create(path)
+	if err == nil {
+		_, err = file.Write(make([]byte, 1<<20))
+	}
+	if r := disk.Do(labdisk.Command{Do: "hang"}); err == nil && r.Error != "" {
+		err = errors.New(r.Error)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	go func() { _ = file.Sync() }()
+	fmt.Println("waits")
 }
 
 func upAndWait(name string) {

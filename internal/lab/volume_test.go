@@ -2,39 +2,68 @@ package lab_test
 
 import (
 	"bufio"
+	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"holdfast/internal/lab"
 )
 
-// startVolume serves a block device from a process of the host, puts a file system on it, mounts it and keeps writing to it.
-// It returns the device.
-func startVolume(t *testing.T, h *lab.Host) string {
+// volume is a block device served by a process of a host, with a file system on it, mounted at /var/lib/mysql.
+type volume struct {
+	process *lab.Cmd
+	device  string
+	in      io.Writer
+	out     *bufio.Reader
+}
+
+func serve(t *testing.T, h *lab.Host) *volume {
 	t.Helper()
-	volume := h.Command(t.Context(), "holdfast") // the test binary: see TestMain
-	volume.Env = append(volume.Env, volumeEnv+"=/var/lib/volume")
-	out, err := volume.StdoutPipe()
+	v := &volume{process: h.Command(t.Context(), "holdfast")} // the test binary: see TestMain
+	v.process.Env = append(v.process.Env, volumeEnv+"=/var/lib/volume")
+	in, err := v.process.StdinPipe()
+	must(t, err)
+	out, err := v.process.StdoutPipe()
+	must(t, err)
+	must(t, v.process.Start())
+	v.in, v.out = in, bufio.NewReader(out)
+	v.device = v.says(t)
+	if !strings.HasPrefix(v.device, "/dev/loop") {
+		t.Fatalf("the volume said %q", v.device)
+	}
+	sh(t, h, "mkfs.ext3 -q "+v.device+" && mkdir -p /var/lib/mysql && mount "+v.device+" /var/lib/mysql")
+	return v
+}
+
+func (v *volume) says(t *testing.T) string {
+	t.Helper()
+	line, err := v.out.ReadString('\n')
+	must(t, err)
+	return strings.TrimSpace(line)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := volume.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	device := strings.TrimSpace(line)
-	if err != nil || !strings.HasPrefix(device, "/dev/loop") {
-		t.Fatalf("the volume said %q (%v)", line, err)
-	}
-	sh(t, h, "mkfs.ext3 -q "+device+" && mkdir -p /var/lib/mysql && mount "+device+" /var/lib/mysql")
+}
+
+// startVolume serves a volume and keeps writing to it. It returns the device.
+func startVolume(t *testing.T, h *lab.Host) string {
+	t.Helper()
+	v := serve(t, h)
 	writer := h.Command(t.Context(), "sh", "-c", "while :; do dd if=/dev/zero of=/var/lib/mysql/x bs=64k count=8 conv=fsync status=none; done")
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = writer.Wait(), volume.Wait() }() // they are killed
+	go func() { _, _ = writer.Wait(), v.process.Wait() }() // they are killed
 	eventually(t, "the writer writes", func() bool { return sh(t, h, "ls /var/lib/mysql/x 2>/dev/null || true") != "" })
-	return device
+	return v.device
 }
 
 func attached(device string) bool {
@@ -82,4 +111,38 @@ func TestKillWithVolume(t *testing.T) {
 	if attached(device) {
 		t.Errorf("%s is still attached after down", device)
 	}
+}
+
+// TestKillAfterTheVolumeDied cuts the power of a host on which a process was killed that has a thread in the file system above
+// the device it served: the thread keeps the device open, and waits for it.
+func TestKillAfterTheVolumeDied(t *testing.T) {
+	l := up(t, lab.Config{Name: "died"})
+	h := l.Host("lqi1ecmy01")
+	v := serve(t, h)
+	fmt.Fprintln(v.in, "/var/lib/mysql/y")
+	if line := v.says(t); line != "waits" {
+		t.Fatalf("the volume said %q", line)
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(v.process.Process.Pid))
+	eventually(t, "a thread waits for the file system", func() bool { return threads(dir, "D") > 0 })
+	must(t, v.process.Process.Kill())
+	eventually(t, "no other thread is left", func() bool { return threads(dir, "D") == 1 && threads(dir, "RS") == 0 })
+	must(t, h.Kill(t.Context()))
+	_ = v.process.Wait()
+	if attached(v.device) {
+		t.Errorf("%s is still attached after the kill", v.device)
+	}
+}
+
+// threads counts a process's threads that are in one of the states given (proc_pid_stat(5)).
+func threads(dir, states string) int {
+	n := 0
+	stats, _ := filepath.Glob(filepath.Join(dir, "task/*/stat"))
+	for _, path := range stats {
+		data, _ := os.ReadFile(path)
+		if _, after, ok := strings.Cut(string(data), ") "); ok && strings.Contains(states, after[:1]) {
+			n++
+		}
+	}
+	return n
 }
