@@ -175,6 +175,9 @@ const (
 	HardStopGrace = 2 * time.Second
 	// OrphanPoll is how often an operation left by an earlier daemon is looked at.
 	OrphanPoll = 50 * time.Millisecond
+	// ReportGap is left in the numbers of a node's reports by each daemon of a boot: more than its predecessor can have
+	// reported without being able to save its table.
+	ReportGap = 1 << 32
 	// MaxExitReason bounds an exit reason on its way to the CIB, in bytes.
 	MaxExitReason = 1024
 )

@@ -52,6 +52,7 @@ type testHost struct {
 
 	mu      sync.Mutex
 	down    bool // unreachable: calls to it fail
+	deaf    bool // takes no requests
 	running map[string]string
 	fail    map[string]agent.Code // RESOURCE ACTION -> code
 	hold    map[string]chan struct{}
@@ -261,6 +262,12 @@ func (f *fleet) Dispatch(_ context.Context, node string, req executor.Request) e
 	h, err := f.host(node)
 	if err != nil {
 		return err
+	}
+	h.mu.Lock()
+	deaf := h.deaf
+	h.mu.Unlock()
+	if deaf {
+		return errUnreachable
 	}
 	return h.ex.Submit(req)
 }

@@ -193,11 +193,16 @@ func (c *Controller) decided(d *Decision) {
 
 // record proposes status edits in the leader's own term.
 func (l *lead) record(edits []state.StatusEdit) error {
+	return l.propose(&state.CIBStatus{Edits: edits})
+}
+
+// propose proposes a change of the status in the leader's own term.
+func (l *lead) propose(change *state.CIBStatus) error {
 	ctx, cancel := context.WithTimeout(l.ctx, cluster.RecordTimeout)
 	defer cancel()
-	_, err := l.c.cfg.Log.ProposeInTerm(ctx, l.term, &state.CIBStatus{Term: l.term, Edits: edits})
-	if err != nil {
-		return fmt.Errorf("record %d changes of the cluster's status: %w", len(edits), err)
+	change.Term = l.term
+	if _, err := l.c.cfg.Log.ProposeInTerm(ctx, l.term, change); err != nil {
+		return fmt.Errorf("record changes of the cluster's status: %w", err)
 	}
 	return nil
 }

@@ -369,6 +369,38 @@ func TestAFailureCountsOnce(t *testing.T) {
 	}
 }
 
+// As before, but the leader has begun to act on the failure and dies before the node has heard of it. What was recorded as
+// pending is not believed and its history deleted, the failure's record too: the report must be known by more than that.
+func TestAFailureCountsOnceThoughItsHistoryIsGone(t *testing.T) {
+	c, active, standby := startTutorial(t)
+	h := c.hosts[active]
+	h.mu.Lock()
+	h.deaf = true
+	h.lost = func() {
+		c.until("the stop to be recorded as pending", func() bool {
+			return strings.Contains(string(c.view().CIB.Status().Bytes()), `op-status="-1"`)
+		})
+		c.elect(standby)
+		c.until("the second leader's decision", func() bool { return c.hosts[standby].ctl.Decision() != nil })
+		h.mu.Lock()
+		h.deaf = false
+		h.mu.Unlock()
+	}
+	h.mu.Unlock()
+	h.set("mysql_svc", "")
+	c.until("the node to hear again", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return !h.deaf
+	})
+	c.until("the second start", func() bool { return h.called("mysql_svc start") >= 2 })
+	c.settled()
+	c.serves(active)
+	if v := c.view().CIB.TransientAttribute(active, "fail-count-mysql_svc#monitor_20"); v != "1" {
+		t.Errorf("fail count %q", v)
+	}
+}
+
 func TestDisableDeletesAndCancels(t *testing.T) {
 	c, active, _ := startTutorial(t)
 	c.push(strings.Replace(tutorial, `type="mysql">`, `type="mysql"><meta_attributes id="mm"><nvpair id="mm1" name="target-role" value="Stopped"/></meta_attributes>`, 1))

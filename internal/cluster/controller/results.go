@@ -46,21 +46,24 @@ func (l *lead) finish(o outcome) {
 func (l *lead) takeReports(batch []message) {
 	view := l.c.cfg.Log.View()
 	var fresh []message
-	var edits []state.StatusEdit
+	var reports []state.ReportEdits
 	for _, m := range batch {
 		if keep, err := l.fresh(view, m.report); !keep {
 			m.done <- err
 			continue
 		}
 		fresh = append(fresh, m)
-		edits = append(edits, l.edits(view, m.report)...)
+		if edits := l.edits(view, m.report); len(edits) > 0 {
+			r := m.report
+			reports = append(reports, state.ReportEdits{Node: r.Node, Session: r.Session, Seq: r.Seq, Edits: edits})
+		}
 	}
 	if len(fresh) == 0 {
 		return
 	}
 	var err error
-	if len(edits) > 0 {
-		err = l.record(edits)
+	if len(reports) > 0 {
+		err = l.propose(&state.CIBStatus{Reports: reports})
 	}
 	var refused *state.Refusal
 	if errors.As(err, &refused) && len(fresh) > 1 {
@@ -85,8 +88,9 @@ func (l *lead) fresh(view *state.View, r *executor.Report) (bool, error) {
 	if !view.LeaseLive(r.Node, r.Session) {
 		return false, nil
 	}
-	if s := l.seen[r.Node]; s.session == r.Session && r.Seq <= s.seq {
-		// Delivered again. The node may have been asked again under the same key, which is answered with it.
+	s := l.seen[r.Node]
+	if r.Seq <= view.Leases[r.Node].Reported || s.session == r.Session && r.Seq <= s.seq {
+		// Delivered again, perhaps to the second leader. The node may have been asked again under the same key, which is answered with it.
 		if f := l.flights[r.Key]; f != nil {
 			l.landed(f, r)
 		}
@@ -148,7 +152,7 @@ func (l *lead) edits(view *state.View, r *executor.Report) []state.StatusEdit {
 	}
 	record := recordOf(r)
 	edits := []state.StatusEdit{{Op: &state.OpEdit{Session: r.Session, Record: record}}}
-	if l.counts(r) && !alreadyRecorded(view.CIB, record) {
+	if l.counts(r) {
 		edits = append(edits, state.StatusEdit{Failure: &state.FailureEdit{Node: r.Node, Resource: r.Resource, Task: r.Task,
 			Interval: r.Interval, Fatal: l.fatal(view, r), UnixSeconds: r.Changed.Unix()}})
 	}
@@ -173,21 +177,6 @@ func (l *lead) fatal(view *state.View, r *executor.Report) bool {
 	case "start":
 		yes, ok := cib.ParseBool(view.CIB.Property("start-failure-is-fatal"))
 		return yes || !ok
-	}
-	return false
-}
-
-// alreadyRecorded tells whether the very result is in the history: a report that an earlier leader recorded and could
-// not acknowledge.
-func alreadyRecorded(doc *cib.Document, r cib.OpRecord) bool {
-	st := doc.Status().ChildWith("node_state", "uname", r.Node)
-	rsc := st.Child("lrm").Child("lrm_resources").ChildWith("lrm_resource", "id", r.Resource)
-	for _, op := range rsc.ChildrenNamed("lrm_rsc_op") {
-		if op.Get("call-id") == strconv.Itoa(r.CallID) && op.Get("transition-key") == r.TransitionKey() &&
-			op.Get("rc-code") == strconv.Itoa(r.RC) && op.Get("op-status") == strconv.Itoa(r.Status) &&
-			op.Get("last-rc-change") == strconv.FormatInt(r.LastChange.Unix(), 10) {
-			return true
-		}
 	}
 	return false
 }

@@ -55,6 +55,8 @@ func Open(cfg Config) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The table may be older than the last report: a number told before would be taken for that report.
+	t.Seq += cluster.ReportGap
 	if cfg.Event == nil {
 		cfg.Event = func(string, map[string]any) {}
 	}

@@ -309,6 +309,23 @@ func TestReportsWaitForALeader(t *testing.T) {
 	agenttest.Until(t, "an empty outbox", func() bool { return h.ex.Active(1).Unsent == 0 })
 }
 
+// A table that could not be saved is older than what was reported: no number is told a second time.
+func TestReportsAreNumberedOnAfterAnOldTable(t *testing.T) {
+	h := newHost(t)
+	spec := h.service("svc")
+	h.reported(h.submit(h.request(spec, "a", "start", 0)), 1)
+	old, err := os.ReadFile(h.ex.path)
+	agenttest.Must(t, err)
+	last := h.reported(h.submit(h.request(spec, "a", "stop", 0)), 1)
+	h.ex.Close()
+	agenttest.Must(t, os.WriteFile(h.ex.path, old, 0o600))
+	h.open()
+	h.ex.Resume(1)
+	if next := h.reported(h.submit(h.request(spec, "a", "start", 0)), 1); next.Seq <= last.Seq {
+		t.Errorf("report %d after %d", next.Seq, last.Seq)
+	}
+}
+
 // The daemon dies (the executor is dropped without a word) and another takes over: recurring operations go on, an
 // operation that was under way is waited for and repeated, results not yet taken are delivered, call-ids count on.
 func TestADaemonThatDies(t *testing.T) {

@@ -43,7 +43,8 @@ type Request struct {
 
 // Report is the result of an operation, on its way to the leader.
 type Report struct {
-	// Seq numbers the reports of a session, from 1: one delivered twice is known by it.
+	// Seq numbers the reports of a session, rising: one delivered twice is known by it, in the log too
+	// (state.ReportEdits).
 	Seq uint64 `json:"seq"`
 	// Term is the highest the node has heard of: a leader of an older one must not take the report, since a newer one has
 	// been told that it will come.

@@ -140,3 +140,51 @@ func TestAnyTextSurvives(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// What a node reports counts once, whatever has become of its record, and only while its session lasts.
+func TestAReportCountsOnce(t *testing.T) {
+	f := founded(t)
+	report := func(session, seq uint64) *CIBStatus {
+		return &CIBStatus{Reports: []ReportEdits{{Node: "a", Session: session, Seq: seq, Edits: []StatusEdit{
+			{Op: &OpEdit{Session: session, Record: op("monitor", 7)}},
+			{Failure: &FailureEdit{Node: "a", Resource: "fs", Task: "monitor", UnixSeconds: 9}}}}}}
+	}
+	count := func(want string) {
+		t.Helper()
+		if got := f.m.View().CIB.TransientAttribute("a", "fail-count-fs#monitor_0"); got != want {
+			t.Errorf("fail count %q, want %q", got, want)
+		}
+	}
+	f.must(report(1, 5))
+	count("1")
+	f.must(&CIBStatus{Edits: []StatusEdit{{DeleteHistory: &HistoryEdit{Node: "a", Resource: "fs"}}}})
+	version := f.m.View().CIB.Version()
+	f.must(report(1, 5))
+	f.must(report(1, 4))
+	if got := f.m.View().CIB.Version(); got != version {
+		t.Errorf("a repeated report made version %s of %s", got, version)
+	}
+	if err := f.m.Restore(f.m.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	f.must(report(1, 5))
+	count("1")
+	two := report(1, 6)
+	two.Reports = append(two.Reports, report(1, 6).Reports[0], report(1, 7).Reports[0])
+	f.must(two)
+	count("3")
+	bad := report(1, 8)
+	bad.Reports[0].Edits[0].Op.Record.Task = "notify"
+	f.refuses(bad, "not kept in the history")
+	f.refuses(&CIBStatus{Reports: []ReportEdits{{Node: "a", Session: 1, Seq: 9}}}, "status edits")
+	f.must(report(1, 8))
+	count("4")
+	f.must(&LeaseEnd{Node: "a", Session: 1})
+	f.must(report(1, 9))
+	count("")
+	f.restart("a")
+	f.must(report(1, 10))
+	count("")
+	f.must(report(2, 1))
+	count("1")
+}

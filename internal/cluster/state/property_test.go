@@ -76,6 +76,11 @@ func (w *walk) draw() Command {
 			return &CIBStatus{Edits: []StatusEdit{{Op: &OpEdit{Session: l.Session - off, Record: r}}}}
 		},
 		func() Command {
+			r := op("monitor", 7)
+			r.Node = node
+			return &CIBStatus{Reports: []ReportEdits{{Node: node, Session: l.Session - off, Seq: l.Reported + 1 - off, Edits: []StatusEdit{{Op: &OpEdit{Record: r}}}}}}
+		},
+		func() Command {
 			doc := view.CIB.Clone()
 			doc.SetProperty("p", fmt.Sprint(w.index))
 			return &CIBReplace{Base: doc.Version().String(), XML: string(doc.Bytes())}

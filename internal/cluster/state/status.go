@@ -14,7 +14,19 @@ import (
 type CIBStatus struct {
 	// Term, when not 0, is the term of the leader the edits come from; under another leader they are refused.
 	Term  uint64       `json:"term,omitempty"`
-	Edits []StatusEdit `json:"edits"`
+	Edits []StatusEdit `json:"edits,omitempty"`
+	// Reports are carried out after Edits.
+	Reports []ReportEdits `json:"reports,omitempty"`
+}
+
+// ReportEdits are the edits an executor's report makes. They are made once: a report that comes again, to this leader or to
+// the next, changes nothing. Nor does one of a lease session that is over.
+type ReportEdits struct {
+	Node string `json:"node"`
+	// Session is the node's lease session. Seq numbers the reports of a node, rising; a node reports in this order.
+	Session uint64       `json:"session"`
+	Seq     uint64       `json:"seq"`
+	Edits   []StatusEdit `json:"edits"`
 }
 
 // StatusEdit is one edit; exactly one of its parts is set.
@@ -78,11 +90,18 @@ func (c *CIBStatus) apply(t *tx) (Result, error) {
 	if c.Term != 0 && c.Term != t.term {
 		return result, refusal("the status comes from the leader of term %d, the log is in term %d", c.Term, t.term)
 	}
-	if len(c.Edits) == 0 || len(c.Edits) > cluster.MaxStatusEdits {
-		return result, refusal("%d status edits are not 1 to %d", len(c.Edits), cluster.MaxStatusEdits)
+	if n := c.size(); n == 0 || n > cluster.MaxStatusEdits {
+		return result, refusal("%d status edits are not 1 to %d", n, cluster.MaxStatusEdits)
 	}
-	doc := fork(t.CIB, c.onlyNode())
-	for i, e := range c.Edits {
+	edits := c.Edits
+	for _, r := range c.Reports {
+		edits = append(edits[:len(edits):len(edits)], t.takeReport(r)...)
+	}
+	if len(edits) == 0 {
+		return result, nil
+	}
+	doc := fork(t.CIB, onlyNode(edits))
+	for i, e := range edits {
 		if err := t.edit(doc, e); err != nil {
 			return result, refusal("status edit %d: %s", i+1, err)
 		}
@@ -92,10 +111,30 @@ func (c *CIBStatus) apply(t *tx) (Result, error) {
 	return Result{CIB: doc.Version().String()}, nil
 }
 
+// size counts the edits.
+func (c *CIBStatus) size() int {
+	n := len(c.Edits)
+	for _, r := range c.Reports {
+		n += len(r.Edits)
+	}
+	return n
+}
+
+// takeReport notes a report as recorded and gives its edits; none if it has been recorded before or its session is over.
+func (t *tx) takeReport(r ReportEdits) []StatusEdit {
+	l := t.Leases[r.Node]
+	if !t.LeaseLive(r.Node, r.Session) || r.Seq <= l.Reported {
+		return nil
+	}
+	l.Reported = r.Seq
+	t.Leases = with(t.Leases, r.Node, l)
+	return r.Edits
+}
+
 // onlyNode is the node all edits are about, empty when there are several.
-func (c *CIBStatus) onlyNode() string {
-	node := c.Edits[0].node()
-	for _, e := range c.Edits {
+func onlyNode(edits []StatusEdit) string {
+	node := edits[0].node()
+	for _, e := range edits {
 		if e.Header == nil && e.node() != node {
 			return ""
 		}

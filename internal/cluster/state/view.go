@@ -111,6 +111,8 @@ type Lease struct {
 	Incarnation uint64 `json:"incarnation"`
 	// Since is the log index of the last change of State.
 	Since uint64 `json:"since"`
+	// Reported is the highest Seq of the session's reports that have been recorded (ReportEdits), 0 before the first.
+	Reported uint64 `json:"reported,omitempty"`
 }
 
 // Volume is the log's record of a replicated volume (S1).
