@@ -125,8 +125,17 @@ type ClusterStatus struct {
 	CIB     string         `json:"cib"` // XML, with status
 	Volumes []VolumeRecord `json:"volumes"`
 	// Reasons says for a resource instance why it is not running or not promoted, as the scheduler saw it.
-	Reasons  []Reason `json:"reasons,omitempty"`
-	Warnings []string `json:"warnings,omitempty"`
+	Reasons []Reason `json:"reasons,omitempty"`
+	// Branch is that of the log (hexadecimal); Apart are members that go on with another one, a split brain.
+	Branch   string        `json:"branch,omitempty"`
+	Apart    []ApartStatus `json:"apart,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
+}
+
+// ApartStatus is a member that goes on with another branch of the log.
+type ApartStatus struct {
+	Node   string `json:"node"`
+	Branch string `json:"branch"`
 }
 
 // Reason explains a resource's present state.

@@ -52,6 +52,8 @@ const (
 	MaxBalancerRules = 1024
 	// BranchSessions is how many sessions a lost branch of the log may have given a member after the fork.
 	BranchSessions = 1 << 20
+	// MaxFormerBranches bounds the branches of the log that are remembered as left behind; a heartbeat carries them all.
+	MaxFormerBranches = 64
 	// MaxOperatorRecords are kept; the oldest goes first.
 	MaxOperatorRecords = 128
 	// MaxStatusEdits bounds the edits of one CIBStatus command.

@@ -106,7 +106,7 @@ func (s *session) clean(ctx context.Context) error {
 
 // sendBeat encodes a heartbeat for the links.
 func (s *session) sendBeat(to string, b beat) {
-	b.Branch = s.raft.View().Cluster.Branch
+	b.Lineage = s.raft.View().Cluster.Lineage
 	data, err := json.Marshal(b)
 	if err != nil {
 		s.log.Error("heartbeat not sent", "err", err)
@@ -122,7 +122,7 @@ func (s *session) heardBeat(from string, link int, data []byte) {
 		s.log.Warn("heartbeat not understood", "from", from, "err", err)
 		return
 	}
-	if s.branchOf(from, b.Branch) {
+	if s.mayHear(from, b.Lineage) {
 		s.pulse.heard(s.ctx, from, link, b)
 	}
 }

@@ -20,8 +20,8 @@ type beat struct {
 	liveness.Beat
 	// Grant answers a renewal of the receiver.
 	Grant *liveness.Renewal `json:"grant,omitempty"`
-	// Branch is that of the sender's log.
-	Branch uint64 `json:"branch,omitempty"`
+	// Lineage is that of the sender's log.
+	state.Lineage
 }
 
 // raftNode is what the pulse and the session need of raftlog.Node.

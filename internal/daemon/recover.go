@@ -87,19 +87,6 @@ func (d *Daemon) awaitLease(ctx context.Context) error {
 	return nil
 }
 
-// branchOf compares the branch a member's heartbeat belongs to with this host's. It returns false for a heartbeat that is not
-// to be heard. A host that hears of a later branch has been given up: it must not vote or serve under the old one any more.
-func (s *session) branchOf(from string, theirs uint64) bool {
-	view := s.raft.View()
-	if view.Cluster.UUID == "" || theirs == view.Cluster.Branch {
-		return true
-	}
-	if theirs > view.Cluster.Branch {
-		s.raft.Retire(fmt.Sprintf("%s goes on with branch %d of it, after a majority was declared lost; this host has branch %d", from, theirs, view.Cluster.Branch))
-	}
-	return false
-}
-
 // volumeSurvivor answers volume.survivor.
 func (d *Daemon) volumeSurvivor(ctx context.Context, in api.SurvivorRequest) (api.Empty, error) {
 	s, err := d.needSession()

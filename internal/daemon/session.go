@@ -41,6 +41,8 @@ type session struct {
 	// leave is set when the DC has moved everything away from this node.
 	leave atomic.Bool
 
+	kin kin
+
 	noting sync.Mutex
 	notes  map[string]volumeNote // by volume
 

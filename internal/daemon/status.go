@@ -49,7 +49,8 @@ func (s *session) describe(out *api.ClusterStatus) {
 		out.Volumes = append(out.Volumes, view.Volumes[name].Record())
 	}
 	out.Reasons = s.reasons(out.DC)
-	out.Warnings = warnings(view)
+	out.Branch, out.Apart = branchName(view.Cluster.Branch), s.apartFrom()
+	out.Warnings = append(apartWarnings(s.node, out.Apart), warnings(view)...)
 }
 
 func (s *session) member(view *state.View, name string) api.MemberStatus {
@@ -82,6 +83,15 @@ func (s *session) reasons(dc string) []api.Reason {
 
 // reasonsTimeout bounds asking the DC on behalf of pcs status.
 const reasonsTimeout = 2 * time.Second
+
+// apartWarnings tell of a split brain of the cluster.
+func apartWarnings(node string, apart []api.ApartStatus) []string {
+	var w []string
+	for _, a := range apart {
+		w = append(w, fmt.Sprintf("SPLIT BRAIN: %s goes on apart from %s, with branch %s of the cluster's log; one of the two has to be given up", a.Node, node, a.Branch))
+	}
+	return w
+}
 
 // warnings are what an operator should know whenever looking.
 func warnings(view *state.View) []string {

@@ -65,7 +65,7 @@ func writeBranch(path, name string, machine *state.Machine, index, term uint64, 
 	if err != nil {
 		return err
 	}
-	c.Incarnation = fresh.incarnation
+	c.Incarnation, c.Branch = fresh.incarnation, drawBranch()
 	if err := machine.Branch(index, term, c); err != nil {
 		return errors.Join(err, fresh.close(), os.Remove(tmp))
 	}
@@ -85,6 +85,9 @@ func writeBranch(path, name string, machine *state.Machine, index, term uint64, 
 	}
 	return syncDir(filepath.Dir(path))
 }
+
+// drawBranch draws the ID of a branch.
+func drawBranch() uint64 { return drawIncarnation() | state.FirstBranch }
 
 // Retire ends the node for good: its log is of a branch that was given up, or not to be used for another reason. It comes
 // up as a new member after a restart of the daemon. The error that Fatal delivers says why.

@@ -13,6 +13,8 @@ import (
 // lost; branches never merge.
 type ClusterBranch struct {
 	Survivor string `json:"survivor"`
+	// Branch is the ID of the new branch, drawn at random from FirstBranch on.
+	Branch uint64 `json:"branch"`
 	// Incarnation is the survivor's in the branch: a new one, so that what remains of the old branch counts no vote of it.
 	Incarnation uint64 `json:"incarnation"`
 	By          string `json:"by"`
@@ -32,6 +34,12 @@ func (c *ClusterBranch) apply(t *tx) (Result, error) {
 	if me.Kind == Follower || c.Incarnation == 0 || c.Incarnation == me.Incarnation {
 		return refuse("%s (%s) cannot go on alone as incarnation %x: it needs a vote and a new incarnation", me.Name, me.Kind, c.Incarnation)
 	}
+	if c.Branch < FirstBranch || c.Branch == t.Cluster.Branch {
+		return refuse("a new branch of the log needs an ID of its own, not %x", c.Branch)
+	}
+	if err := t.leaveBehind(FormerBranch{ID: t.Cluster.Branch}); err != nil {
+		return Result{}, err
+	}
 	for _, name := range t.MemberNames() {
 		if err := t.forgetSession(name); err != nil {
 			return Result{}, err
@@ -43,10 +51,10 @@ func (c *ClusterBranch) apply(t *tx) (Result, error) {
 		}
 		t.setMember(m)
 	}
-	t.Cluster.Branch++
+	t.Cluster.Branch = c.Branch
 	t.Cluster.Lead = ""
 	t.note(OperatorRecord{By: c.By, What: "recover", UnixSeconds: c.UnixSeconds, Text: fmt.Sprintf(
-		"%s went on alone with branch %d of the log; what the lost majority had agreed on after entry %d is lost", c.Survivor, t.Cluster.Branch, t.Index-1)})
+		"%s went on alone with branch %x of the log; what the lost majority had agreed on after entry %d is lost", c.Survivor, c.Branch, t.Index-1)})
 	return Result{}, nil
 }
 

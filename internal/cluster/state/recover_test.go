@@ -8,14 +8,14 @@ import (
 func TestBranchLeavesTheSurvivorAlone(t *testing.T) {
 	f := promoted(t) // a is Primary, U is a and b
 	old := f.m.View().Leases["b"].Session
-	if err := f.m.Branch(f.index+1, f.term+1, &ClusterBranch{Survivor: "b", Incarnation: 77, By: "root"}); err != nil {
+	if err := f.m.Branch(f.index+1, f.term+1, &ClusterBranch{Survivor: "b", Branch: FirstBranch + 5, Incarnation: 77, By: "root"}); err != nil {
 		t.Fatal(err)
 	}
 	f.index++
 	f.term++
 	v := f.m.View()
-	if v.Cluster.Branch != 1 || v.Voters() != 1 {
-		t.Errorf("branch %d with %d voters", v.Cluster.Branch, v.Voters())
+	if v.Cluster.Branch != FirstBranch+5 || v.Voters() != 1 || v.Cluster.Judge(Lineage{}) != LeftBehind {
+		t.Errorf("branch %+v with %d voters", v.Cluster.Lineage, v.Voters())
 	}
 	for name, m := range v.Members {
 		want := uint64(0)
@@ -49,9 +49,10 @@ func TestBranchRefuses(t *testing.T) {
 	f := founded(t)
 	f.must(&MemberAdd{Member: person("f", Follower, 9)})
 	for want, c := range map[string]*ClusterBranch{
-		"no member":             {Survivor: "x", Incarnation: 77},
-		"needs a vote":          {Survivor: "f", Incarnation: 77},
-		"and a new incarnation": {Survivor: "a", Incarnation: 1},
+		"no member":             {Survivor: "x", Branch: FirstBranch, Incarnation: 77},
+		"needs a vote":          {Survivor: "f", Branch: FirstBranch, Incarnation: 77},
+		"and a new incarnation": {Survivor: "a", Branch: FirstBranch, Incarnation: 1},
+		"an ID of its own":      {Survivor: "a", Branch: 1, Incarnation: 77},
 	} {
 		if err := f.m.Branch(f.index+1, f.term, c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", c, err, want)

@@ -47,8 +47,8 @@ type Cluster struct {
 	// Lead is the voter that an operator wants to lead, empty for a witness. It is a wish: whoever is elected leads until
 	// that one is healthy and has the whole log.
 	Lead string `json:"lead,omitempty"`
-	// Branch counts how often a survivor went on without a majority (ClusterBranch); logs of different branches never meet.
-	Branch uint64 `json:"branch,omitempty"`
+	// Lineage names the branch of the log: a survivor that goes on without a majority opens another (ClusterBranch).
+	Lineage
 }
 
 // Token is how long a member may be silent before it is suspected.
