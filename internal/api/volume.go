@@ -103,7 +103,9 @@ type VolumeView struct {
 	Node  string `json:"node"` // this node's name
 	// Adopted: the volume is in the log. A bound volume not yet adopted follows DRBD's rules, connects within epoch 0,
 	// and reports its status, from which the daemon proposes the first U.
-	Adopted bool      `json:"adopted"`
+	Adopted bool `json:"adopted"`
+	// Branch is that of the cluster's log. Epochs and versions of different branches do not compare.
+	Branch  uint64    `json:"branch,omitempty"`
 	Epoch   uint64    `json:"epoch"`
 	Version uint64    `json:"version"` // of U; grows with every change of U within the life of the volume
 	Primary string    `json:"primary"` // node, or empty
@@ -119,8 +121,9 @@ type TLSFiles struct {
 	Key  string `json:"key"`
 }
 
-// VolumeWant is a change the volume needs in the log, as a compare-and-set on (Epoch, Version).
+// VolumeWant is a change the volume needs in the log, as a compare-and-set on (Epoch, Version) of Branch.
 type VolumeWant struct {
+	Branch  uint64 `json:"branch,omitempty"`
 	Epoch   uint64 `json:"epoch"`
 	Version uint64 `json:"version"`
 	// Remove names a node to take out of U. Generation is the new current UUID the Primary will write once the removal
@@ -167,6 +170,7 @@ type VolumeStatus struct {
 
 	Bound   bool   `json:"bound"`
 	Adopted bool   `json:"adopted,omitempty"` // as the last View says
+	Branch  uint64 `json:"branch,omitempty"`  // of the last View applied
 	Epoch   uint64 `json:"epoch"`             // of the last View applied
 	Version uint64 `json:"version"`           // of the last View applied
 	// Frozen says why acknowledgements wait, empty when they do not.

@@ -263,7 +263,7 @@ func (s *session) view(resource string) (api.VolumeView, bool) {
 	if !s.read.Load() {
 		return api.VolumeView{}, false
 	}
-	view := s.raft.View().Volumes[resource].View(s.node)
+	view := s.raft.View().VolumeView(resource, s.node)
 	view.TLS = s.d.tlsFiles()
 	return view, true
 }

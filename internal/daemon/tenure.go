@@ -193,7 +193,7 @@ func (t *tenures) once(volume string, f func() error) {
 
 // want proposes what a volume process needs.
 func (t *tenures) want(volume string, w api.VolumeWant) {
-	c := state.Wanted(volume, t.node, w, t.volumes.status(volume))
+	c := t.log.View().Wanted(volume, t.node, w, t.volumes.status(volume))
 	if c == nil {
 		return
 	}
@@ -213,7 +213,7 @@ func (t *tenures) consider(volume, peer string, st *api.VolumeStatus) {
 	if _, adopted := t.record(volume); adopted {
 		return
 	}
-	c := state.Adoption(volume, t.node, peer, t.session(), st)
+	c := t.log.View().Adoption(volume, t.node, peer, t.session(), st)
 	if c == nil {
 		return
 	}

@@ -310,7 +310,7 @@ func (d *daemon) push() {
 	if !d.read {
 		return
 	}
-	view := d.view().Volumes[volumeName].View(d.h.name)
+	view := d.view().VolumeView(volumeName, d.h.name)
 	view.TLS = &api.TLSFiles{}
 	d.toVolume(api.VolumeMessage{View: &view})
 }

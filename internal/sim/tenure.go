@@ -99,7 +99,7 @@ func (d *daemon) once(c state.Command) {
 
 // want is tenures.want.
 func (d *daemon) want(w api.VolumeWant) {
-	if c := state.Wanted(volumeName, d.h.name, w, d.status); c != nil {
+	if c := d.view().Wanted(volumeName, d.h.name, w, d.status); c != nil {
 		d.once(c)
 	}
 }
@@ -116,7 +116,7 @@ func (d *daemon) consider(st *api.VolumeStatus) {
 	if d.view().Volumes[volumeName].Adopted || d.w.truth.forgotten {
 		return
 	}
-	if c := state.Adoption(volumeName, d.h.name, d.w.data[1-d.h.index].name, d.session, st); c != nil {
+	if c := d.view().Adoption(volumeName, d.h.name, d.w.data[1-d.h.index].name, d.session, st); c != nil {
 		d.once(c)
 	}
 }

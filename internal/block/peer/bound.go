@@ -167,8 +167,12 @@ func (m *Machine) oneInU(out *generation.Outcome, want generation.Verdict, dirty
 // View: the log's record of this volume.
 func (m *Machine) View(e Env, v api.VolumeView) {
 	m.begin(e)
-	if m.hasView && v.Bound && m.view.Bound && (v.Epoch < m.view.Epoch || v.Epoch == m.view.Epoch && v.Version < m.view.Version) {
+	moved := m.hasView && m.view.Bound && v.Bound && v.Branch != m.view.Branch
+	if !moved && m.hasView && v.Bound && m.view.Bound && (v.Epoch < m.view.Epoch || v.Epoch == m.view.Epoch && v.Version < m.view.Version) {
 		return
+	}
+	if moved && m.view.Adopted {
+		m.fail("the cluster's log goes on with another branch", true)
 	}
 	m.view, m.hasView = v, true
 	if m.retryAt != 0 {
@@ -324,12 +328,12 @@ func (m *Machine) leavePeer() {
 // Want is the change of the log the volume needs now, nil if none.
 func (m *Machine) Want() *api.VolumeWant {
 	if m.alone && m.attached && !m.adopted() {
-		return &api.VolumeWant{Epoch: m.view.Epoch, Version: m.view.Version, Alone: true}
+		return &api.VolumeWant{Branch: m.view.Branch, Epoch: m.view.Epoch, Version: m.view.Version, Alone: true}
 	}
 	if !m.adopted() || !m.attached {
 		return nil
 	}
-	w := &api.VolumeWant{Epoch: m.view.Epoch, Version: m.view.Version}
+	w := &api.VolumeWant{Branch: m.view.Branch, Epoch: m.view.Epoch, Version: m.view.Version}
 	if r, ok := m.entry(m.set.Node); ok && r.PrevGeneration != "" && parse(r.DeviceUUID) == m.device &&
 		generation.Same(parse(r.Generation), m.uuids.Current) {
 		w.Confirm = r.Generation

@@ -27,13 +27,14 @@ func (s Settings) withDefaults() Settings {
 type LinkPolicy struct {
 	Wanted bool
 	Bound  bool
+	Branch uint64
 	Epoch  uint64
 	TLS    api.TLSFiles
 }
 
 // Link gives the policy now.
 func (m *Machine) Link() LinkPolicy {
-	p := LinkPolicy{Bound: m.view.Bound}
+	p := LinkPolicy{Bound: m.view.Bound, Branch: m.view.Branch}
 	if m.view.TLS != nil {
 		p.TLS = *m.view.TLS
 	}

@@ -186,8 +186,10 @@ type request struct {
 
 // Resume says that an earlier process of this volume was Primary.
 type Resume struct {
-	Epoch uint64 `json:"epoch"`
-	Bound bool   `json:"bound"`
+	// Branch is that of the cluster's log, which Epoch belongs to.
+	Branch uint64 `json:"branch,omitempty"`
+	Epoch  uint64 `json:"epoch"`
+	Bound  bool   `json:"bound"`
 	// AddDevice is the peer's disk that was to be taken into U when the log's record was at AddVersion; 0 for none.
 	AddDevice  uint64 `json:"add_device,omitempty"`
 	AddVersion uint64 `json:"add_version,omitempty"`
@@ -195,7 +197,7 @@ type Resume struct {
 
 // Resume is what the next process is to know if this one, Primary in epoch, ends.
 func (m *Machine) Resume(epoch uint64) Resume {
-	r := Resume{Epoch: epoch, Bound: m.Bound()}
+	r := Resume{Branch: m.view.Branch, Epoch: epoch, Bound: m.Bound()}
 	if m.addAsked {
 		r.AddDevice, r.AddVersion = m.link.PeerDevice, m.addAt
 	}

@@ -21,6 +21,7 @@ func TestResumedPrimary(t *testing.T) {
 		{"same epoch, alone", api.VolumeView{Bound: true, Adopted: true, Epoch: 3, Primary: "a", U: both[:1]}, true, ""},
 		{"same epoch, with a replica", api.VolumeView{Bound: true, Adopted: true, Epoch: 3, Primary: "a", U: both}, true, "b"},
 		{"later epoch", api.VolumeView{Bound: true, Adopted: true, Epoch: 4, Primary: "a", U: both}, false, ""},
+		{"another branch of the log", api.VolumeView{Bound: true, Adopted: true, Branch: 1 << 40, Epoch: 3, Primary: "a", U: both[:1]}, false, ""},
 		{"lease expired", api.VolumeView{Bound: true, Adopted: true, Epoch: 3, U: both}, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -101,7 +101,7 @@ func (m *Machine) FillStatus(s *api.VolumeStatus) {
 		}
 	}
 	s.Bound, s.Adopted = m.hasView && m.view.Bound, m.adopted()
-	s.Epoch, s.Version = m.view.Epoch, m.view.Version
+	s.Branch, s.Epoch, s.Version = m.view.Branch, m.view.Epoch, m.view.Version
 	s.Frozen = m.Frozen()
 	s.Reason = m.reason
 }

@@ -406,7 +406,7 @@ func (m *Machine) tryResume() {
 		return
 	}
 	r := m.resume
-	if m.adopted() && (!r.Bound || r.Epoch != m.view.Epoch || !m.isSelf(m.view.Primary) || !m.selfInU()) && !m.adoptedSince(r) {
+	if m.adopted() && (!r.Bound || r.Branch != m.view.Branch || r.Epoch != m.view.Epoch || !m.isSelf(m.view.Primary) || !m.selfInU()) && !m.adoptedSince(r) {
 		m.fail("the process was started again and the cluster's log has moved on", true)
 		return
 	}

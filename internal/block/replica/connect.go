@@ -22,8 +22,9 @@ type Config struct {
 	Resource      string
 	Node, Peer    string // names
 	// Bound: within a cluster. The connections are TLS with the files of TLS, the peer's certificate names Peer, and a
-	// hello of the same resource and epoch begins them.
+	// hello of the same resource, branch of the cluster's log and epoch begins them.
 	Bound    bool
+	Branch   uint64
 	Epoch    uint64
 	TLS      api.TLSFiles
 	Device   string // this disk's UUID, hex, for the hello
@@ -77,6 +78,7 @@ type hello struct {
 	Resource string `json:"resource"`
 	Node     string `json:"node"`
 	Device   string `json:"device"`
+	Branch   uint64 `json:"branch,omitempty"`
 	Epoch    uint64 `json:"epoch"`
 	Instance string `json:"instance"`
 }

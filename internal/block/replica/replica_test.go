@@ -193,6 +193,7 @@ func TestSilentPeerIsDropped(t *testing.T) {
 func TestRefusedPeers(t *testing.T) {
 	files, foreign := certificates(t, "a", "b"), certificates(t, "a", "b")
 	for name, spoil := range map[string]func(b *Config){
+		"another branch":   func(b *Config) { b.Branch = 1 << 40 },
 		"another epoch":    func(b *Config) { b.Epoch = 8 },
 		"another resource": func(b *Config) { b.Resource = "r1" },
 		"another node":     func(b *Config) { b.TLS = files["a"] },

@@ -66,10 +66,10 @@ func (p *pairing) greetings(t net.Conn) (hello, error) {
 
 // hello is what this side says first.
 func (c Config) hello() hello {
-	return hello{Version: helloVersion, Resource: c.Resource, Node: c.Node, Device: c.Device, Epoch: c.Epoch, Instance: c.Instance}
+	return hello{Version: helloVersion, Resource: c.Resource, Node: c.Node, Device: c.Device, Branch: c.Branch, Epoch: c.Epoch, Instance: c.Instance}
 }
 
-// check refuses a peer that is another, or of another epoch (S3).
+// check refuses a peer that is another, or of another branch or epoch (S3, S8).
 func (c Config) check(theirs hello) error {
 	switch {
 	case theirs.Version != helloVersion:
@@ -78,6 +78,8 @@ func (c Config) check(theirs hello) error {
 		return fmt.Errorf("%s is connecting resource %q, this is %q: do both files name the same port?", c.Peer, theirs.Resource, c.Resource)
 	case theirs.Node != c.Peer:
 		return fmt.Errorf("expected node %s, got %q", c.Peer, theirs.Node)
+	case theirs.Branch != c.Branch && !planted.OtherBranchConnects:
+		return fmt.Errorf("split brain: %s is in branch %x of the cluster's log, this node in %x: their epochs do not compare, and nothing is merged; see pcs status", c.Peer, theirs.Branch, c.Branch)
 	case theirs.Epoch != c.Epoch && !planted.OldEpochConnects:
 		return fmt.Errorf("%s is in epoch %d, this node in %d: a connection belongs to one epoch", c.Peer, theirs.Epoch, c.Epoch)
 	}

@@ -36,7 +36,7 @@ func (e *engine) dial(p peer.LinkPolicy) {
 	net := e.cfg.Resource.Net()
 	cfg := replica.Config{
 		Local: e.self.Address.Endpoint(), Remote: e.other.Address.Endpoint(), Resource: e.cfg.Resource.Name,
-		Node: e.cfg.Node, Peer: e.other.Name(), Bound: p.Bound, Epoch: p.Epoch, TLS: p.TLS,
+		Node: e.cfg.Node, Peer: e.other.Name(), Bound: p.Bound, Branch: p.Branch, Epoch: p.Epoch, TLS: p.TLS,
 		Device: fmt.Sprintf("%016X", e.machine.Device()), Instance: e.instance, Log: e.log,
 	}
 	if !p.Bound {

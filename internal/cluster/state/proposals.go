@@ -3,9 +3,11 @@ package state
 import "holdfast/internal/api"
 
 // Wanted is the command for what the volume process on node wants of the log, nil for nothing. st is the process's last
-// status, nil when there is none.
-func Wanted(volume, node string, w api.VolumeWant, st *api.VolumeStatus) Command {
+// status, nil when there is none. What it wanted of another branch of the log, it wants no more.
+func (v *View) Wanted(volume, node string, w api.VolumeWant, st *api.VolumeStatus) Command {
 	switch {
+	case w.Branch != v.Cluster.Branch:
+		return nil
 	case w.Remove != "":
 		return &VolumeRemove{Name: volume, Node: node, Epoch: w.Epoch, Version: w.Version, Remove: w.Remove, NewGeneration: w.Generation}
 	case w.Add != nil:
@@ -21,8 +23,8 @@ func Wanted(volume, node string, w api.VolumeWant, st *api.VolumeStatus) Command
 
 // Adoption is the command for the first U of a volume (S1), nil unless node's replica and its peer's are seen to be the
 // same and node is the one to propose. session is node's lease session, 0 for none.
-func Adoption(volume, node, peer string, session uint64, st *api.VolumeStatus) *VolumeAdopt {
-	if session == 0 || !sameAndWhole(st) || !proposes(node, peer, st) {
+func (v *View) Adoption(volume, node, peer string, session uint64, st *api.VolumeStatus) *VolumeAdopt {
+	if session == 0 || st.Branch != v.Cluster.Branch || !sameAndWhole(st) || !proposes(node, peer, st) {
 		return nil
 	}
 	c := &VolumeAdopt{Name: volume, Version: st.Version, U: []api.Replica{

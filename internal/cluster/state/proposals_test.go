@@ -26,9 +26,10 @@ func TestAdoptionIsProposedOnce(t *testing.T) {
 		{"not with a dirty bit", "a", "b", 7, with(func(s *api.VolumeStatus) { s.Counters.OOS = 4 }), false, ""},
 		{"not with two generations", "a", "b", 7, with(func(s *api.VolumeStatus) { s.PeerUUID = "E" }), false, ""},
 		{"not with an unknown peer's disk", "a", "b", 7, with(func(s *api.VolumeStatus) { s.PeerDeviceUUID = "" }), false, ""},
+		{"not in another branch of the log", "a", "b", 7, with(func(s *api.VolumeStatus) { s.Branch = 5 }), false, ""},
 		{"not outside a cluster", "a", "b", 7, with(func(s *api.VolumeStatus) { s.Bound = false }), false, ""},
 	} {
-		got := Adoption("r0", c.node, c.peer, c.session, c.st)
+		got := (&View{}).Adoption("r0", c.node, c.peer, c.session, c.st)
 		if (got != nil) != c.want {
 			t.Errorf("%s: got %+v", c.name, got)
 			continue
@@ -41,10 +42,13 @@ func TestAdoptionIsProposedOnce(t *testing.T) {
 
 func TestConfirmationNeedsAStatus(t *testing.T) {
 	w := api.VolumeWant{Confirm: "G"}
-	if c := Wanted("r0", "a", w, nil); c != nil {
+	if c := (&View{}).Wanted("r0", "a", w, nil); c != nil {
 		t.Errorf("without a status: %+v", c)
 	}
-	c, ok := Wanted("r0", "a", w, &api.VolumeStatus{DeviceUUID: "D"}).(*VolumeConfirm)
+	if c := (&View{}).Wanted("r0", "a", api.VolumeWant{Branch: 5, Add: &api.Replica{}}, nil); c != nil {
+		t.Errorf("of another branch: %+v", c)
+	}
+	c, ok := (&View{}).Wanted("r0", "a", w, &api.VolumeStatus{DeviceUUID: "D"}).(*VolumeConfirm)
 	if !ok || c.DeviceUUID != "D" || c.Generation != "G" || c.Node != "a" || c.Name != "r0" {
 		t.Errorf("with one: %+v", c)
 	}

@@ -152,9 +152,11 @@ func (v Volume) Holds(node, deviceUUID, generation string) bool {
 		(generation == r.Generation || generation == r.PrevGeneration)
 }
 
-// View is what the volume process on node is to be told of the record; where the TLS files are is for the caller to add.
-func (v Volume) View(node string) api.VolumeView {
-	return api.VolumeView{Bound: true, Node: node, Adopted: v.Adopted, Epoch: v.Epoch, Version: v.Version, Primary: v.Primary, U: v.U}
+// VolumeView is what the process of a volume on node is to be told of its record; where the TLS files are is for the caller
+// to add.
+func (v *View) VolumeView(volume, node string) api.VolumeView {
+	r := v.Volumes[volume]
+	return api.VolumeView{Bound: true, Node: node, Adopted: r.Adopted, Branch: v.Cluster.Branch, Epoch: r.Epoch, Version: r.Version, Primary: r.Primary, U: r.U}
 }
 
 // SameView tells whether the volume processes have nothing new to learn from o.
