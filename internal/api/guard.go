@@ -33,10 +33,12 @@ type GuardReply struct {
 	Meta       string `json:"meta,omitempty"`
 	Connection uint32 `json:"connection,omitempty"`
 	// State, for status: disarmed, armed, enforcing, enforced, failed.
-	State    string   `json:"state,omitempty"`
-	Session  uint64   `json:"session,omitempty"`
-	Deadline int64    `json:"deadline,omitempty"`
-	Held     []string `json:"held,omitempty"`
+	State    string `json:"state,omitempty"`
+	Session  uint64 `json:"session,omitempty"`
+	Deadline int64  `json:"deadline,omitempty"`
+	// Floor is the oldest session that may begin, for status; 0 when any may.
+	Floor uint64   `json:"floor,omitempty"`
+	Held  []string `json:"held,omitempty"`
 	// Survivors are processes still there after enforcement (state failed).
 	Survivors []int `json:"survivors,omitempty"`
 }

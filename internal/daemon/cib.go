@@ -58,7 +58,7 @@ func (d *Daemon) cibPush(ctx context.Context, in api.CIBPushRequest) (api.CIB, e
 	doc := s.raft.View().CIB
 	if now := policy(doc); now == "ignore" && before != now {
 		note := &state.OperatorNote{By: in.By, What: "no-quorum-policy=ignore", UnixSeconds: time.Now().Unix(),
-			Text: "acts as stop for whatever holds a replicated volume: a side without a majority never promotes"}
+			Text: "of two hosts without a witness, each goes on alone when it loses the other; with three or more votes it acts as stop for whatever holds a replicated volume"}
 		if _, err := d.change(ctx, note); err != nil {
 			return api.CIB{}, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/api"
 	"holdfast/internal/clock"
 	"holdfast/internal/cluster"
 	"holdfast/internal/cluster/state"
@@ -123,12 +124,12 @@ func (k *keeper) obtain(ctx context.Context) (uint64, error) {
 	if lease.State == state.LeaseActive && lease.Session == held && armed {
 		return held, nil
 	}
-	return k.begin(ctx, lease, st.State)
+	return k.begin(ctx, lease, st)
 }
 
 // begin cleans up and starts a new session in the log.
-func (k *keeper) begin(ctx context.Context, lease state.Lease, guardState string) (uint64, error) {
-	if err := k.nothingLeft(ctx, guardState); err != nil {
+func (k *keeper) begin(ctx context.Context, lease state.Lease, st api.GuardReply) (uint64, error) {
+	if err := k.nothingLeft(ctx, st.State); err != nil {
 		return 0, err
 	}
 	if lease.State == state.LeaseActive {
@@ -136,7 +137,12 @@ func (k *keeper) begin(ctx context.Context, lease state.Lease, guardState string
 			return 0, err
 		}
 	}
-	next := lease.Session + 1
+	next, skip := lease.Next(st.Floor)
+	if skip {
+		if err := k.propose(ctx, &state.LeaseSkip{Node: k.node, Incarnation: k.incarnation, Session: next - 1}); err != nil {
+			return 0, err
+		}
+	}
 	if err := k.guard.clear(next); err != nil {
 		return 0, err
 	}
@@ -261,6 +267,16 @@ func unmountDevice(device string) error {
 // unescape undoes the octal escapes of mountinfo.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// isLeaving tells whether no further session is begun.
+func (k *keeper) isLeaving() bool {
+	select {
+	case <-k.leaving:
+		return true
+	default:
+		return false
+	}
 }
 
 // leave ends the keeping of sessions for good: this host leaves the cluster. It may be called again, by a stop that is

@@ -15,6 +15,7 @@ import (
 	"holdfast/internal/agent/agenttest"
 	"holdfast/internal/api"
 	"holdfast/internal/clock"
+	"holdfast/internal/cluster"
 	"holdfast/internal/cluster/raftlog"
 	"holdfast/internal/cluster/state"
 	"holdfast/internal/guard/deadline"
@@ -397,4 +398,18 @@ func loopWithFilesystem(t *testing.T) string {
 		}
 	})
 	return device
+}
+
+// The guard has seen sessions that another branch of the log gave this node: the next one is beyond them.
+func TestSessionsOfAnotherBranchAreSkipped(t *testing.T) {
+	h := newHouse(t)
+	agenttest.Must(t, h.guard.clear(40))
+	agenttest.Must(t, h.guard.lease(40, clock.System{}.Boottime().Add(cluster.Heartbeat)))
+	h.live()
+	if s := h.sessions(1); s != 41 {
+		t.Errorf("the first session is %d", s)
+	}
+	if l := h.lease(); l.Session != 41 || l.State != state.LeaseActive {
+		t.Errorf("the log has %+v", l)
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/cluster/pki"
+	"holdfast/internal/cluster/raftlog"
 	"holdfast/internal/cluster/state"
 	"holdfast/internal/cluster/transport"
 )
@@ -209,7 +210,12 @@ func (d *Daemon) auth(ctx context.Context, in api.AuthRequest) (api.AuthReply, e
 }
 
 // sendRaft hands Raft's messages to the links.
-func (d *Daemon) sendRaft(to string, msgs []*raftpb.Message) { d.net.links.SendRaft(to, msgs) }
+func (s *session) sendRaft(to string, msgs []*raftpb.Message) {
+	if raftlog.Acknowledges(msgs) {
+		s.pulse.acknowledged()
+	}
+	s.d.net.links.SendRaft(to, msgs)
+}
 
 // tlsFiles are this member's certificates for the volumes.
 func (d *Daemon) tlsFiles() *api.TLSFiles {

@@ -49,6 +49,7 @@ type pulse struct {
 	holder liveness.Holder
 	peers  *liveness.Peers
 	leader *liveness.Leader // nil while another leads
+	alone  *liveness.Alone
 	// reading coalesces the linearizable reads that renewals wait for: those that arrive during one wait for the next.
 	waiting []renewal
 	reading bool
@@ -61,7 +62,7 @@ type renewal struct {
 }
 
 func newPulse(node string, raft raftNode, clk clock.Source, log *slog.Logger) *pulse {
-	return &pulse{node: node, raft: raft, clock: clk, log: log, peers: liveness.NewPeers(node, cluster.DefaultToken)}
+	return &pulse{node: node, raft: raft, clock: clk, log: log, peers: liveness.NewPeers(node, cluster.DefaultToken), alone: liveness.NewAlone(clk.Boottime())}
 }
 
 // run beats until ctx is done.
@@ -86,6 +87,9 @@ func (p *pulse) tick(ctx context.Context) {
 	p.peers.SetToken(view.Cluster.Token())
 	p.peers.Expect(view.MemberNames(), now)
 	events, paused := p.peers.Tick(now)
+	if paused > 0 {
+		p.alone.Paused()
+	}
 	p.lead(view, status, now)
 	p.holder.Length = view.Cluster.LeaseLength()
 	renew, due, _ := p.holder.Renew(now)
@@ -183,6 +187,9 @@ func (p *pulse) grant(batch []renewal, term uint64) {
 		for _, r := range batch {
 			if p.leader.Grant(r.from, r.what, now) {
 				granted = append(granted, r)
+				if r.from != p.node {
+					p.alone.Acknowledged(now)
+				}
 			}
 		}
 	}
@@ -202,6 +209,7 @@ func (p *pulse) grantedTo(r liveness.Renewal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if deadline, moved := p.holder.Granted(r); moved {
+		p.alone.Granted(p.clock.Boottime(), deadline)
 		p.granted(r.Session, deadline)
 	}
 }
@@ -242,6 +250,30 @@ func (p *pulse) proposeExpiry(ctx context.Context, term uint64, e liveness.Expir
 		}
 		p.log.Warn("expiry of a lease not settled, trying again", "node", e.Node, "err", err)
 	}
+}
+
+// acknowledged notes that something goes out which may serve another voter as this host's word.
+func (p *pulse) acknowledged() {
+	now := p.clock.Boottime()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.alone.Acknowledged(now)
+}
+
+// aloneDue tells whether one of two voters may go on without the other, as far as leases and what is heard go.
+func (p *pulse) aloneDue() bool {
+	view, now := p.raft.View(), p.clock.Boottime()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.holder.Session() == 0 &&
+		p.alone.Due(now, p.peers.LastHeard(view.Other(p.node)), view.Cluster.Token(), view.Cluster.LeaseLength(), cluster.LeaseMargin)
+}
+
+// together tells whether the voters were together since this daemon began, or stood still last.
+func (p *pulse) together() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.alone.Together()
 }
 
 // begin starts renewing a session the log has begun.

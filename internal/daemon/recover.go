@@ -57,7 +57,7 @@ func (d *Daemon) branch(s *session, by string) error {
 	if err := d.leaveFor(s); err != nil {
 		return fmt.Errorf("leave the old branch of the log: %w", err)
 	}
-	err := raftlog.Branch(d.root.Lib(), d.node, by, time.Now().Unix())
+	err := raftlog.Branch(d.root.Lib(), state.ClusterBranch{Survivor: d.node, By: by, UnixSeconds: time.Now().Unix()})
 	if err == nil {
 		d.timeline.Event("cluster.branch", map[string]any{"by": by})
 	}

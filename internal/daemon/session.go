@@ -57,7 +57,7 @@ func (d *Daemon) startSession(conf *founding) (*session, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	s.raft, err = raftlog.Open(raftlog.Config{
-		Dir: d.root.Lib(), Name: d.node, Clock: d.clock, Log: d.log.With("part", "raft"), Send: d.sendRaft,
+		Dir: d.root.Lib(), Name: d.node, Clock: d.clock, Log: d.log.With("part", "raft"), Send: s.sendRaft,
 		MayTransfer: func() bool { return s.pulse.calm() },
 	})
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *session) found() error {
 func (s *session) run() {
 	ctx := s.ctx
 	s.raft.Start()
-	for _, part := range []func(context.Context){s.join, s.pulse.run, s.keeper.run, s.watch, s.feedBalancer, s.think, s.reconsider} {
+	for _, part := range []func(context.Context){s.join, s.pulse.run, s.keeper.run, s.watch, s.feedBalancer, s.think, s.reconsider, s.watchPeer} {
 		s.wg.Go(func() { part(ctx) })
 	}
 	s.wg.Go(func() {

@@ -51,6 +51,9 @@ func (s *session) describe(out *api.ClusterStatus) {
 	out.Reasons = s.reasons(out.DC)
 	out.Branch, out.Apart = branchName(view.Cluster.Branch), s.apartFrom()
 	out.Warnings = append(apartWarnings(s.node, out.Apart), warnings(view)...)
+	if why := s.frozen(view); why != "" && out.DC == "" {
+		out.Warnings = append(out.Warnings, why)
+	}
 }
 
 func (s *session) member(view *state.View, name string) api.MemberStatus {
@@ -96,7 +99,9 @@ func apartWarnings(node string, apart []api.ApartStatus) []string {
 // warnings are what an operator should know whenever looking.
 func warnings(view *state.View) []string {
 	var w []string
-	if n := view.Voters(); n == 2 {
+	if n := view.Voters(); n == 2 && policy(view.CIB) == "ignore" {
+		w = append(w, "Two votes and no-quorum-policy=ignore: a host that loses the other goes on alone, and both do when only their link is lost (split brain). Add a witness: holdfast witness add NODE")
+	} else if n == 2 {
 		w = append(w, "Two votes: when one host is lost, the other freezes instead of guessing. Add a witness: holdfast witness add NODE")
 	} else if n > 0 && n%2 == 0 {
 		w = append(w, fmt.Sprintf("%d votes tolerate no more lost hosts than %d would", n, n-1))

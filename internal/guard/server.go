@@ -135,6 +135,7 @@ func (g *guard) get(name string, reply *api.GuardReply) (give int, err error) {
 func (g *guard) describe(reply *api.GuardReply) {
 	at, session := g.machine.Page()
 	reply.State, reply.Session, reply.Deadline = string(g.machine.State()), session, int64(at)
+	reply.Floor = g.machine.Floor()
 	reply.Held, reply.Survivors = g.names(), g.machine.Survivors()
 }
 

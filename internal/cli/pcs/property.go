@@ -42,9 +42,9 @@ func (c *call) propertySet() error {
 }
 
 // ignoreQuorum is what no-quorum-policy=ignore comes to (DESIGN, opt-in).
-const ignoreQuorum = "no-quorum-policy=ignore is recorded, but acts as 'stop' for whatever holds a replicated volume: " +
-	"a side without a majority that went on writing would lose acknowledged writes.\n" +
-	"         Two hosts survive the loss of either one with a witness: holdfast witness add HOST"
+const ignoreQuorum = "no-quorum-policy=ignore means forking: of two hosts without a witness, each that loses the other goes on alone once " +
+	"leases are over; when only the link between them was lost, both serve, and what one of them has acknowledged is given up later (holdfast drbd heal).\n" +
+	"         With three or more votes it acts as 'stop' for whatever holds a replicated volume. Two hosts survive the loss of either one, and lose nothing, with a witness: holdfast witness add HOST"
 
 func (c *call) propertyUnset() error {
 	if len(c.words) == 0 {

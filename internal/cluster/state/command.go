@@ -85,7 +85,7 @@ func Verb(c Command) string { return c.verb() }
 func newCommand(verb string) Command {
 	for _, c := range []Command{
 		&ClusterInit{}, &ClusterSettings{}, &ClusterLead{}, &ClusterBranch{}, &MemberAdd{}, &MemberUpdate{}, &MemberIncarnation{}, &MemberRemove{},
-		&LeaseStart{}, &LeaseExpire{}, &LeaseEnd{},
+		&LeaseStart{}, &LeaseSkip{}, &LeaseExpire{}, &LeaseEnd{},
 		&VolumeAdopt{}, &VolumeAlone{}, &VolumePromote{}, &VolumeDemote{}, &VolumeRemove{}, &VolumeAdd{}, &VolumeConfirm{},
 		&VolumeForget{}, &VolumeSurvivor{},
 		&CIBReplace{}, &CIBStatus{}, &BalancerSet{}, &BalancerRemove{}, &OperatorNote{},

@@ -30,6 +30,48 @@ func (c *LeaseStart) apply(t *tx) (Result, error) {
 	return Result{Session: c.Session}, t.cibJoined(m)
 }
 
+// Next is the number of the session that a node begins next, when its guard allows none below floor. skip tells that numbers
+// must be left out for it (LeaseSkip): the guard has seen them in another branch of the log.
+func (l Lease) Next(floor uint64) (session uint64, skip bool) {
+	if floor > l.Session+1 {
+		return floor, true
+	}
+	return l.Session + 1, false
+}
+
+// LeaseSkip counts a node's sessions on to Session without beginning one: another branch of the log has given them to it, and
+// its guard refuses what it has seen.
+type LeaseSkip struct {
+	Node        string `json:"node"`
+	Incarnation uint64 `json:"incarnation"`
+	Session     uint64 `json:"session"`
+}
+
+func (c *LeaseSkip) verb() string { return "lease.skip" }
+
+func (c *LeaseSkip) apply(t *tx) (Result, error) {
+	m, err := t.member(c.Node)
+	if err != nil {
+		return Result{}, err
+	}
+	if c.Incarnation != m.Incarnation {
+		return refuse("%s asks with incarnation %x, but the member is %x; it must be taken in again first", c.Node, c.Incarnation, m.Incarnation)
+	}
+	l := t.Leases[c.Node]
+	if l.State == LeaseActive {
+		return Result{Session: l.Session}, refusal("%s still has session %d; it is to end it (lease.end) or wait until it has expired", c.Node, l.Session)
+	}
+	if c.Session <= l.Session {
+		return Result{Session: l.Session}, refusal("%s has had session %d already, and cannot skip to %d", c.Node, l.Session, c.Session)
+	}
+	l.Session = c.Session
+	if l.State == "" {
+		l.State = LeaseEnded
+	}
+	t.setLease(c.Node, l)
+	return Result{Session: l.Session}, nil
+}
+
 // LeaseExpire declares a node fenced: the leader has counted L and the margin since its last grant, or a fence agent has
 // confirmed. Only a leader may say so, for its own term: a proposal that was forwarded to, or sent again under, a later
 // leader is refused, since that one may have granted the lease meanwhile.

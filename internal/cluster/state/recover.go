@@ -7,7 +7,8 @@ import (
 	"holdfast/internal/cluster"
 )
 
-// ClusterBranch begins a new branch of the log: a majority is gone for good, and Survivor goes on alone. It is the first
+// ClusterBranch begins a new branch of the log: a majority is gone for good, by an operator's word, or has been lost and may be
+// gone on without (Fork); Survivor goes on alone. It is the first
 // entry of the branch, made from the survivor's own copy of the log and never proposed to anybody. Every other member loses
 // its vote and its lease; it rejoins with an empty log. What the majority has agreed on and the survivor has not heard is
 // lost; branches never merge.
@@ -17,6 +18,8 @@ type ClusterBranch struct {
 	Branch uint64 `json:"branch"`
 	// Incarnation is the survivor's in the branch: a new one, so that what remains of the old branch counts no vote of it.
 	Incarnation uint64 `json:"incarnation"`
+	// Fork: the survivor does so by itself, as MayFork allows it.
+	Fork        bool   `json:"fork,omitempty"`
 	By          string `json:"by"`
 	UnixSeconds int64  `json:"unix_seconds"`
 }
@@ -37,7 +40,12 @@ func (c *ClusterBranch) apply(t *tx) (Result, error) {
 	if c.Branch < FirstBranch || c.Branch == t.Cluster.Branch {
 		return refuse("a new branch of the log needs an ID of its own, not %x", c.Branch)
 	}
-	if err := t.leaveBehind(FormerBranch{ID: t.Cluster.Branch}); err != nil {
+	if c.Fork {
+		if err := t.MayFork(c.Survivor); err != nil {
+			return Result{}, err
+		}
+	}
+	if err := t.leaveBehind(FormerBranch{ID: t.Cluster.Branch, Fork: c.Fork}); err != nil {
 		return Result{}, err
 	}
 	for _, name := range t.MemberNames() {
@@ -53,9 +61,19 @@ func (c *ClusterBranch) apply(t *tx) (Result, error) {
 	}
 	t.Cluster.Branch = c.Branch
 	t.Cluster.Lead = ""
-	t.note(OperatorRecord{By: c.By, What: "recover", UnixSeconds: c.UnixSeconds, Text: fmt.Sprintf(
-		"%s went on alone with branch %x of the log; what the lost majority had agreed on after entry %d is lost", c.Survivor, c.Branch, t.Index-1)})
+	t.note(c.record(t.Index - 1))
 	return Result{}, nil
+}
+
+// record is what is kept of it for people; last is the last entry of the old branch that the survivor knows.
+func (c *ClusterBranch) record(last uint64) OperatorRecord {
+	r := OperatorRecord{By: c.By, What: "recover", UnixSeconds: c.UnixSeconds}
+	r.Text = fmt.Sprintf("%s went on alone with branch %x of the log; what the lost majority had agreed on after entry %d is lost", c.Survivor, c.Branch, last)
+	if c.Fork {
+		r.What = "fork"
+		r.Text = fmt.Sprintf("%s lost its peer and went on alone with branch %x of the log, since entry %d", c.Survivor, c.Branch, last)
+	}
+	return r
 }
 
 // forgetSession ends a member's session. The old branch may have begun others meanwhile: the next number is beyond all it

@@ -76,6 +76,14 @@ func (m *Machine) State() State { return m.state }
 // Page is what the lease page has to say. A deadline that has passed stays there until a new lease or Disarm.
 func (m *Machine) Page() (deadline clock.Boottime, session uint64) { return m.deadline, m.session }
 
+// Floor is the oldest session that may begin now; 0 when any may.
+func (m *Machine) Floor() uint64 {
+	if m.state == Enforced {
+		return max(m.floor, m.session+1)
+	}
+	return m.floor
+}
+
 // Survivors are the processes the last sweep found, sorted as it gave them.
 func (m *Machine) Survivors() []int { return m.survivors }
 

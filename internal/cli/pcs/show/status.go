@@ -84,7 +84,7 @@ func Warnings(in Input) []string {
 	}
 	noted := slices.ContainsFunc(in.Cluster.Warnings, func(w string) bool { return strings.Contains(w, "no-quorum-policy") })
 	if in.Doc.Property("no-quorum-policy") == "ignore" && !noted {
-		out = append(out, "no-quorum-policy=ignore acts as stop for everything that holds a replicated volume")
+		out = append(out, "no-quorum-policy=ignore: of two hosts without a witness, each goes on alone when it loses the other (a split brain, if both live); with three or more votes it acts as stop for everything that holds a replicated volume")
 	}
 	return append(out, in.Cluster.Warnings...)
 }

@@ -1,0 +1,54 @@
+package state
+
+import (
+	"strings"
+
+	"holdfast/internal/cluster/cib"
+)
+
+// MayFork tells why node must not open a branch of the log by itself when it has lost its peer; nil if it may. That is the
+// opt-in of two hosts without a witness: no-quorum-policy=ignore is in the log, the two are all that votes or is to vote, and
+// node has something to serve. When the peer can no more act under the old branch is for liveness.Alone to say.
+func (v *View) MayFork(node string) error {
+	if v.CIB == nil || cib.Property(v.CIB, "no-quorum-policy") != "ignore" {
+		return refusal("no-quorum-policy is not ignore")
+	}
+	var voters []string
+	for _, name := range v.MemberNames() {
+		switch m := v.Members[name]; {
+		case m.Kind == Follower:
+		case m.Kind == Data && m.Voter:
+			voters = append(voters, name)
+		default:
+			return refusal("%s is to vote, too (%s): a majority is possible without guessing", name, m.Kind)
+		}
+	}
+	if len(voters) != 2 || voters[0] != node && voters[1] != node {
+		return refusal("%s is not one of exactly two voters (%s)", node, strings.Join(voters, ", "))
+	}
+	names := v.VolumeNames()
+	for _, name := range names {
+		if _, in := v.Volumes[name].Replica(node); in {
+			return nil
+		}
+	}
+	if len(names) > 0 {
+		return refusal("no disk of %s is up to date (volume %s: %s): going on alone would serve nothing, or what is old", node, names[0], v.Volumes[names[0]].nodes())
+	}
+	return nil
+}
+
+// Other is the other one of exactly two voters, empty if there are not two.
+func (v *View) Other(node string) string {
+	other := ""
+	for _, name := range v.MemberNames() {
+		if name == node || !v.Members[name].Voter {
+			continue
+		}
+		if other != "" {
+			return ""
+		}
+		other = name
+	}
+	return other
+}
