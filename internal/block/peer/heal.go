@@ -31,7 +31,7 @@ func (m *Machine) Healing() bool { return m.heal.on }
 // MayHeal tells whether this side can be given up, or a heal of it undone: Code is 0 if so.
 func (m *Machine) MayHeal() api.VolumeReply {
 	switch {
-	case m.adopted():
+	case m.adopted() && !m.leftOut():
 		return m.refusalFor(wire.FailedByPeer, "the volume is in a cluster's log, which says which replica is good")
 	case m.pending.verb != "" || m.resume != nil || m.heal.on:
 		return m.Refusal(wire.InTransientState)
@@ -39,11 +39,15 @@ func (m *Machine) MayHeal() api.VolumeReply {
 		return m.Refusal(wire.NoLocalDisk)
 	case m.primary():
 		return m.refusalFor(wire.DeviceInUse, "this side is Primary and cannot be given up: stop what uses it, then drbdadm secondary")
-	case m.linkUp:
+	case m.linkUp && (!m.adopted() || m.conn >= wire.Connected):
 		return m.refusalFor(wire.InTransientState, fmt.Sprintf("the peer is connected (%s): there is no split brain", m.conn))
 	}
 	return api.VolumeReply{}
 }
+
+// leftOut tells whether the cluster's log has the peer's disk in U and not this one, so that the two may be in a split brain: this
+// host had a branch of the log of its own, or its disk was put back, or written to outside the cluster.
+func (m *Machine) leftOut() bool { return m.attached && !m.selfInU() && m.peerInU() }
 
 // Heal gives this side of a split brain up, or only looks what that would mean. It follows MayHeal.
 func (m *Machine) Heal(e Env, look bool) api.VolumeReply {
@@ -55,6 +59,9 @@ func (m *Machine) Heal(e Env, look bool) api.VolumeReply {
 		return m.refusalFor(wire.NoUpToDateDisk, fmt.Sprintf("this disk is %s: drbdadm connect resyncs it, there is nothing on it to save", m.disk))
 	}
 	m.heal = healing{on: true, look: look, disk: m.disk}
+	if m.linkUp { // the log's rules try again and again, in the other sense
+		m.emit(Effect{Do: CloseLink, Text: "this side is given up"})
+	}
 	m.reach()
 	return api.VolumeReply{}
 }
@@ -71,7 +78,7 @@ func (m *Machine) reach() {
 // up and for no other reason.
 func (m *Machine) healVerdict(out generation.Outcome) bool {
 	switch {
-	case m.adopted():
+	case m.adopted() && !m.leftOut():
 		m.refuse("not healed: the volume has been taken into a cluster")
 	case !out.Verdict.Target() || !out.Split && !m.heal.saved:
 		m.refuse(fmt.Sprintf("not healed: the two sides are not in a split brain that giving this one up would settle (%s); drbdadm connect", out.Verdict))
