@@ -173,6 +173,8 @@ type VolumeStatus struct {
 	Branch  uint64 `json:"branch,omitempty"`  // of the last View applied
 	Epoch   uint64 `json:"epoch"`             // of the last View applied
 	Version uint64 `json:"version"`           // of the last View applied
+	// Resuming: an earlier process was Primary, and the log's word on whether this one is to be waits.
+	Resuming bool `json:"resuming,omitempty"`
 	// Frozen says why acknowledgements wait, empty when they do not.
 	Frozen string `json:"frozen,omitempty"`
 	// Reason says why the connection was refused, empty when it was not.

@@ -19,9 +19,9 @@ type agentVolumes struct {
 
 var _ volume.Volumes = (*agentVolumes)(nil)
 
-// Status of a volume that is up.
-func (a *agentVolumes) Status(_ context.Context, resource string) (api.VolumeStatus, error) {
-	if st := a.volumes.status(resource); st != nil {
+// Status of a volume that is up. A process that was killed is replaced before anything is said of it.
+func (a *agentVolumes) Status(ctx context.Context, resource string) (api.VolumeStatus, error) {
+	if st := a.volumes.settledStatus(ctx, resource); st != nil {
 		return *st, nil
 	}
 	if err := a.defined(resource); err != nil {

@@ -201,8 +201,9 @@ func serveVolume(t *testing.T, root paths.Root, resource string) *volumeServer {
 	return s
 }
 
-// helpVolume is the volume process: it writes every verb to a journal, reports its state after each, and ends after down.
-// With a file broken-RES in the run directory it does not start.
+// helpVolume is the volume process: it writes every verb to a journal, reports its state after each, and ends after down. Like
+// the real one it begins without a disk, and as what it was after up and a moment. With a file broken-RES in the run directory
+// it does not start.
 func helpVolume(root paths.Root, resource string) error {
 	if _, err := os.Stat(brokenFile(root, resource)); err == nil {
 		return errors.New("the disk is not there")
@@ -219,13 +220,17 @@ func helpVolume(root paths.Root, resource string) error {
 		if m.Do != nil {
 			fmt.Fprintf(journal, "%d %s\n", os.Getpid(), m.Do.Verb)
 		}
+		if m.View != nil {
+			s.say(api.VolumeMessage{Status: &api.VolumeStatus{Resource: resource, PID: os.Getpid(), Role: "Secondary", Disk: "Diskless"}})
+		}
 	}
 	s.answer = func(d api.VolumeDo) (api.VolumeReply, bool) {
-		s.say(api.VolumeMessage{Status: &api.VolumeStatus{Resource: resource, PID: os.Getpid(), Role: "Secondary", Disk: "UpToDate"}})
+		s.say(api.VolumeMessage{Status: &api.VolumeStatus{Resource: resource, PID: os.Getpid(), Role: "Secondary", Disk: "UpToDate", Resuming: true}})
 		return api.VolumeReply{}, true
 	}
 	down := make(chan struct{})
 	s.after = func(d api.VolumeDo) {
+		s.say(api.VolumeMessage{Status: &api.VolumeStatus{Resource: resource, PID: os.Getpid(), Role: "Primary", Disk: "UpToDate"}})
 		if d.Verb == api.VolumeDown {
 			close(down)
 		}

@@ -31,6 +31,8 @@ type volumeLink struct {
 	waiting map[uint64]chan api.VolumeReply
 	status  *api.VolumeStatus
 	done    chan struct{}
+
+	settling
 }
 
 // errVolumeGone is returned for calls under way when the volume process goes away.
@@ -44,6 +46,7 @@ func dialVolume(root paths.Root, resource string, log *slog.Logger) (*volumeLink
 		return nil, fmt.Errorf("connect to the process of volume %s: %w", resource, err)
 	}
 	l := &volumeLink{resource: resource, conn: conn, log: log, waiting: map[uint64]chan api.VolumeReply{}, done: make(chan struct{})}
+	l.settled = make(chan struct{})
 	if err := l.hello(); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("connect to the process of volume %s: %w", resource, err)

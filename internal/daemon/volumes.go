@@ -107,8 +107,12 @@ func (v *volumes) ensure(resource string) (*volumeLink, error) {
 			return nil, err
 		}
 	}
+	replaces := fresh && v.isMarked(resource)
+	if !replaces {
+		l.settle()
+	}
 	v.adopt(l)
-	if fresh && v.isMarked(resource) {
+	if replaces {
 		go v.bringUp(l)
 	}
 	return l, nil
@@ -142,7 +146,7 @@ func (v *volumes) launch(resource string) (*volumeLink, error) {
 
 // adopt takes a new link into use.
 func (v *volumes) adopt(l *volumeLink) {
-	l.notify = func(_ *volumeLink, m api.VolumeMessage) { v.onMessage(l.resource, m) }
+	l.notify = v.tell
 	l.closed = v.gone
 	v.mu.Lock()
 	v.links[l.resource] = l
@@ -200,6 +204,8 @@ func (v *volumes) bringUp(l *volumeLink) {
 	if err != nil {
 		v.log.Error("replaced volume process is not up", "volume", l.resource, "err", err)
 	}
+	l.broughtUp() // the status that follows from `up` has come before its answer
+	v.tellSettled(l)
 }
 
 // push hands the current view to a volume's process, if there is one of each.

@@ -113,6 +113,80 @@ func TestDeadVolumeProcessIsReplacedAndBroughtUp(t *testing.T) {
 	verb(t, v, "r", api.VolumeDown)
 }
 
+// A process that replaces a Primary's begins without a disk and as Secondary. Nobody hears of that, or a host would be left by
+// everything it runs for the death of one process.
+func TestReplacementIsNoNewsUntilItIsPrimaryAgain(t *testing.T) {
+	root := testRoot(t)
+	v := supervise(t, root)
+	var mu sync.Mutex
+	var told []api.VolumeStatus
+	v.onMessage = func(_ string, m api.VolumeMessage) {
+		mu.Lock()
+		defer mu.Unlock()
+		if m.Status != nil {
+			told = append(told, *m.Status)
+		}
+	}
+	verb(t, v, "r", api.VolumeUp)
+	seen := &agentVolumes{volumes: v, defined: func(string) error { return nil }}
+	status := func() api.VolumeStatus {
+		st, err := seen.Status(t.Context(), "r")
+		agenttest.Must(t, err)
+		return st
+	}
+	agenttest.Until(t, "the Primary", func() bool { return status().Role == "Primary" })
+	first := status().PID
+	agenttest.Must(t, unix.Kill(first, unix.SIGKILL))
+	agenttest.Until(t, "another process", func() bool {
+		st := status()
+		if st.Role != "Primary" || st.Disk != "UpToDate" {
+			t.Errorf("the agent is told %s/%s", st.Role, st.Disk)
+		}
+		return st.PID != first
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for _, st := range told {
+		if st.PID != first && (st.Role != "Primary" || st.Disk != "UpToDate") {
+			t.Errorf("the replacement is told as %s/%s, resuming %v", st.Role, st.Disk, st.Resuming)
+		}
+	}
+	if last := told[len(told)-1]; last.PID == first {
+		t.Error("nothing was told of the replacement")
+	}
+}
+
+// A replacement that cannot be brought up is news.
+func TestReplacementThatIsRefusedIsTold(t *testing.T) {
+	root := agenttest.NewRoot(t)
+	v := supervise(t, root)
+	told := make(chan api.VolumeStatus, 8)
+	v.onMessage = func(_ string, m api.VolumeMessage) {
+		if m.Status != nil {
+			told <- *m.Status
+		}
+	}
+	s := serveVolume(t, root, "r")
+	s.answer = func(api.VolumeDo) (api.VolumeReply, bool) { return api.VolumeReply{Code: 10, Error: "no disk"}, true }
+	l, err := dialVolume(root, "r", quiet())
+	agenttest.Must(t, err)
+	v.adopt(l)
+	s.say(api.VolumeMessage{Status: &api.VolumeStatus{Role: "Secondary", Disk: "Diskless"}})
+	agenttest.Until(t, "the status", func() bool { return l.last() != nil })
+	if len(told) > 0 {
+		t.Errorf("told %+v before it was brought up", <-told)
+	}
+	v.bringUp(l)
+	select {
+	case st := <-told:
+		if st.Disk != "Diskless" {
+			t.Errorf("told %+v", st)
+		}
+	case <-time.After(agenttest.Patience):
+		t.Error("nothing was told")
+	}
+}
+
 func TestReplacementIsTriedAgain(t *testing.T) {
 	root := testRoot(t)
 	v := supervise(t, root)

@@ -102,6 +102,7 @@ func (m *Machine) FillStatus(s *api.VolumeStatus) {
 	}
 	s.Bound, s.Adopted = m.hasView && m.view.Bound, m.adopted()
 	s.Branch, s.Epoch, s.Version = m.view.Branch, m.view.Epoch, m.view.Version
+	s.Resuming = m.resume != nil
 	s.Frozen = m.Frozen()
 	s.Reason = m.reason
 }
