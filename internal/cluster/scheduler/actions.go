@@ -21,6 +21,7 @@ type action struct {
 	interval time.Duration
 
 	optional    bool
+	due         bool // the plan asks for it, though it may not be possible and so stay optional
 	runnable    bool
 	pseudo      bool
 	dangling    bool // the stop of what has been migrated away
@@ -59,6 +60,9 @@ func (a *action) key() string {
 	}
 	return a.rsc.id + "_" + a.slot + "_" + strconv.FormatInt(a.interval.Milliseconds(), 10)
 }
+
+// missed tells whether an action should be done and cannot be.
+func (a *action) missed() bool { return a != nil && !a.runnable && (a.due || !a.optional) }
 
 // is tells whether a is a one-off action of that task.
 func (a *action) is(task string) bool { return a.task == task && a.interval == 0 }

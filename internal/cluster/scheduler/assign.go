@@ -222,8 +222,12 @@ func (c *cluster) dropActions(r *resource) {
 	}
 }
 
-// unassign takes a decision back.
+// unassign takes a decision about a primitive back. A group stays where it is (as with Pacemaker 2.1), if not where it was
+// to be.
 func (c *cluster) unassign(r *resource) {
+	if r.kind != primitive {
+		return
+	}
 	c.vacate(r)
 	r.provisional = true
 }

@@ -6,6 +6,10 @@ func (c *cluster) blockDependents(a *action) {
 		return
 	}
 	r := a.rsc.collection()
+	if r.kind == group {
+		// What is with a group goes where its last member would be, whether or not that can start.
+		return
+	}
 	why := r
 	if a.rsc.isHosted() {
 		why = a.rsc

@@ -71,7 +71,7 @@ func (c *cluster) distribute(cl *resource, instances []*resource) {
 // keepsPlace is the node a healthy active instance may stay on, or nil.
 func (c *cluster) keepsPlace(cl, k *resource, optimal int) *node {
 	on := k.where(true)
-	if len(on) == 0 || !k.provisional || anyFailed(k) {
+	if len(on) == 0 || !k.provisional || k.failed {
 		return nil
 	}
 	n := firstUp(on)
@@ -103,14 +103,16 @@ func (c *cluster) placeInstance(cl, k *resource, prefer *node, few bool) bool {
 	}
 	c.inheritColocations(cl, k, few)
 	if prefer != nil {
-		if s, ok := k.weights.get(prefer); !ok || s < 0 || c.apartFromPrimary(k, prefer) {
+		if s, ok := k.weights.get(prefer); !ok || s < 0 {
 			return false
 		}
 	}
-	backup := c.limitInstance(cl, k)
+	c.limitInstance(cl, k)
+	backup := k.weights.clone()
 	n := c.assign(k, prefer)
 	if n != nil && prefer != nil && n != prefer {
-		c.restoreWeights(k, backup)
+		k.weights = backup
+		c.unassign(k)
 		return false
 	}
 	if n != nil {
@@ -119,42 +121,23 @@ func (c *cluster) placeInstance(cl, k *resource, prefer *node, few bool) bool {
 	return n != nil
 }
 
-// apartFromPrimary tells whether an instance cannot be on a node because none of what it must be with is there.
-func (c *cluster) apartFromPrimary(k *resource, n *node) bool {
-	for _, x := range k.thisWith {
-		if x.score < infinity || x.attribute != "#uname" || x.primaryRole != RoleUnknown || x.dependentRole != RoleUnknown || x.primary.provisional {
-			continue
-		}
-		if !containsNode(x.primary.where(false), n) {
-			return true
-		}
-	}
-	return false
-}
-
 // inheritColocations gives an instance its clone's colocations. Wishes (as opposed to demands) matter only when not every
 // node gets an instance.
 func (c *cluster) inheritColocations(cl, k *resource, few bool) {
-	if k.inherited {
-		return
-	}
-	k.inherited = true
 	for _, x := range cl.thisWith {
 		if few || x.score < 0 || x.score >= infinity {
-			k.thisWith = append(k.thisWith, x)
+			k.thisWith = slices.Insert(k.thisWith, 0, x)
 		}
 	}
 	for _, x := range cl.withThis {
 		if x.influences(k) && (few || x.score < 0) {
-			k.withThis = append(k.withThis, x)
+			k.withThis = slices.Insert(k.withThis, 0, x)
 		}
 	}
 }
 
-// limitInstance rules out the nodes that have their share of instances, and returns the scores before.
-func (c *cluster) limitInstance(cl, k *resource) map[*resource]weights {
-	backup := map[*resource]weights{}
-	k.all(func(x *resource) { backup[x] = x.weights.clone() })
+// limitInstance rules out the nodes that have their share of instances.
+func (c *cluster) limitInstance(cl, k *resource) {
 	k.all(func(x *resource) {
 		for i, n := range c.nodes {
 			if !x.weights[i].present {
@@ -168,15 +151,6 @@ func (c *cluster) limitInstance(cl, k *resource) map[*resource]weights {
 				x.weights[i].score = addScores(x.weights[i].score, score)
 			}
 		}
-	})
-	return backup
-}
-
-func (c *cluster) restoreWeights(k *resource, backup map[*resource]weights) {
-	k.all(func(x *resource) {
-		x.weights = backup[x]
-		x.nextRole = c.targetRole(x)
-		c.unassign(x)
 	})
 }
 
@@ -269,9 +243,6 @@ func compareInstanceIDs(a, b *resource) int {
 // A node they object to is dealt with first.
 func (c *cluster) compareColocatedNodes(cl, a, b *resource, nodeA, nodeB *node) int {
 	x, y := c.colocatedScore(cl, a, nodeA), c.colocatedScore(cl, b, nodeB)
-	if min(x, y) < 0 {
-		return cmp.Compare(x, y)
-	}
 	return cmp.Compare(y, x)
 }
 

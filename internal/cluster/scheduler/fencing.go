@@ -154,6 +154,9 @@ func (c *cluster) stopsByFencing(r *resource, f *action) {
 				orderActions(f, top.firstAction("stop", nil), orderPreserve)
 			}
 		}
+		if r.notify {
+			c.notifyOfFencing(r, a, f)
+		}
 	}
 	for _, a := range r.actionsOf("demote") {
 		if a.node != f.node || a.node.online && !a.node.unclean && !r.failed {

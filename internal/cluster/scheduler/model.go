@@ -247,7 +247,6 @@ type resource struct {
 	restarting         bool
 	stopUnexpected     bool // it is active where it should not be, and stopped there only
 	scoresAdded        bool
-	inherited          bool
 	colocatedScores    map[int]int // by node.index, what colocated resources think of it
 	assignedScore      int
 	counts             []int // instances by node, of a clone

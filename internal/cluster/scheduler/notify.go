@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"maps"
 	"slices"
 	"strings"
 )
@@ -56,12 +55,8 @@ type roster struct {
 func (c *cluster) planNotifications() {
 	for _, r := range c.resources {
 		r.all(func(cl *resource) {
-			switch {
-			case cl.kind != clone:
-			case cl.notes != nil:
+			if cl.kind == clone && cl.notes != nil {
 				c.notifyClone(cl)
-			default:
-				c.notifyInside(cl)
 			}
 		})
 	}
@@ -70,7 +65,6 @@ func (c *cluster) planNotifications() {
 func (c *cluster) notifyClone(cl *resource) {
 	ro := c.takeRoster(cl)
 	vars := c.noteVariables(cl, ro)
-	cl.leaves(func(p *resource) { c.notifyOfFencing(cl, p, vars) })
 	for _, s := range []*noteSet{cl.notes.start, cl.notes.stop, cl.notes.promote, cl.notes.demote} {
 		if s == nil {
 			continue
@@ -85,65 +79,50 @@ func (c *cluster) notifyClone(cl *resource) {
 		}
 		cl.leaves(func(p *resource) { c.notifyInstance(p, s, vars) })
 	}
-	cl.leaves(func(p *resource) {
-		for _, a := range p.actions {
-			if a.optional || a.node == nil || a.interval > 0 {
-				continue
-			}
-			switch a.task {
-			case "start", "stop", "promote", "demote":
-				a.notes = vars
-			}
-		}
-	})
+	cl.leaves(func(p *resource) { noteOperations(p, vars) })
 }
 
-// notifyInside serves a clone that wants no notifications, but what it is made of does: it is told of fencing only.
-func (c *cluster) notifyInside(cl *resource) {
-	var stop []place
-	cl.leaves(func(p *resource) {
-		for _, a := range p.actionsOf("stop") {
-			if p.notify && a.pseudo && !a.optional && c.fencingOf(a.node) != nil {
-				stop = append(stop, place{p, a.node})
-			}
-		}
-	})
-	if len(stop) == 0 {
-		return
-	}
-	vars := map[string]string{}
-	vars["notify_stop_resource"], vars["notify_stop_uname"] = names(stop)
-	for _, lost := range stop {
-		for _, a := range lost.rsc.actionsOf("stop") {
-			a.notes = vars
-		}
-		c.notifyOfFencing(cl, lost.rsc, vars)
-	}
-}
-
-// notifyOfFencing tells the other instances of a clone that one has been stopped by the fencing of its node.
-func (c *cluster) notifyOfFencing(cl, lost *resource, vars map[string]string) {
-	for _, stop := range lost.actionsOf("stop") {
-		fence := c.fencingOf(stop.node)
-		if !stop.pseudo || stop.optional || fence == nil {
+// noteOperations tells the agent itself, with each operation that changes its state, what the others are told of.
+func noteOperations(p *resource, vars map[string]string) {
+	for _, a := range p.actions {
+		if a.optional || a.node == nil || a.interval > 0 {
 			continue
 		}
-		post := c.fencingPoint(lost, "post", "notify", "post_notify_stop")
-		done := c.fencingPoint(lost, "confirmed-post", "notified", "notified")
-		orderActions(fence, post, impliesThen)
-		orderActions(post, done, impliesThen)
-		cl.leaves(func(p *resource) { c.tellOfFencing(p, post, done, vars) })
+		switch a.task {
+		case "start", "stop", "promote", "demote":
+			a.note(vars)
+		}
 	}
 }
 
-// fencingOf is the fencing of a node that is going to be done, or nil.
-func (c *cluster) fencingOf(n *node) *action {
-	for _, f := range c.fences {
-		if n != nil && f.node == n && !f.optional && f.meta["stonith_action"] != "on" {
-			return f
+// note adds notify variables to an action. What it was given first stays.
+func (a *action) note(vars map[string]string) {
+	if a.notes == nil {
+		a.notes = map[string]string{}
+	}
+	for k, v := range vars {
+		if _, have := a.notes[k]; !have {
+			a.notes[k] = v
 		}
 	}
-	return nil
+}
+
+// notifyOfFencing tells the other instances of a clone that one has been stopped by the fencing of its node, be it that only
+// what the clone is made of wants notifications. They hear of that instance alone, and only if they are not going to stop
+// as far as is known before the consequences of orderings.
+func (c *cluster) notifyOfFencing(lost *resource, stop, fence *action) {
+	post := c.fencingPoint(lost, "post", "notify", "post_notify_stop")
+	done := c.fencingPoint(lost, "confirmed-post", "notified", "notified")
+	orderActions(fence, post, impliesThen)
+	orderActions(post, done, impliesThen)
+	vars := map[string]string{}
+	if !stop.optional {
+		vars["notify_stop_resource"], vars["notify_stop_uname"] = names([]place{{lost, stop.node}})
+	}
+	lost.collection().leaves(func(p *resource) {
+		noteOperations(p, vars)
+		c.tellOfFencing(p, post, done, vars)
+	})
 }
 
 // fencingPoint makes a point in the order for what a lost instance cannot be told any more. shown is how its key goes on.
@@ -356,10 +335,8 @@ func (c *cluster) notification(p *resource, n *node, point, done *action, vars m
 	}
 	slot := point.notes["notify_type"] + "_notify_" + point.notes["notify_operation"]
 	a := c.slotAction(p, slot, "notify", 0, n, point.optional)
-	if a.notes == nil {
-		a.notes = maps.Clone(vars)
-		maps.Copy(a.notes, point.notes)
-	}
+	a.note(point.notes)
+	a.note(vars)
 	orderActions(point, a, orderPlain)
 	orderActions(a, done, orderPlain)
 	return a

@@ -1,7 +1,5 @@
 package scheduler
 
-import "slices"
-
 // nextStep is the role to pass through on the way from one role to another.
 func nextStep(from, to Role) Role {
 	switch from {
@@ -43,10 +41,12 @@ func (c *cluster) step(r *resource, from, to Role, n *node, optional bool) {
 	case to <= RoleStopped && from > RoleStopped:
 		c.planStop(r, optional)
 	case from <= RoleStopped && to > RoleStopped:
-		a := c.start(r, n, optional)
+		a := c.start(r, n, true)
+		a.due = a.due || !optional
 		c.afterUnfencing(r, a, impliesThen)
 		if a.runnable && !optional {
-			a.printAlways = true
+			// What cannot start is no reason for anything else.
+			a.optional, a.printAlways = false, true
 		}
 		// Where it is expected it has not been stopped: that it is up is all the others wait for.
 		a.pseudo = a.pseudo || r.expectedOn(n)
@@ -238,7 +238,7 @@ func (c *cluster) planRestart(r *resource, cur *node, needStop, needPromote bool
 
 // planGroup makes the points in the order for a group.
 func (c *cluster) planGroup(g *resource) {
-	c.pseudoAction(g, "start", true, anyMemberMay(g, "start"))
+	c.pseudoAction(g, "start", true, true)
 	c.pseudoAction(g, "running", true, true)
 	c.pseudoAction(g, "stop", true, true)
 	c.pseudoAction(g, "stopped", true, true)
@@ -246,29 +246,8 @@ func (c *cluster) planGroup(g *resource) {
 		for _, t := range []string{"demote", "demoted", "promoted"} {
 			c.pseudoAction(g, t, true, true)
 		}
-		c.pseudoAction(g, "promote", true, anyMemberMay(g, "promote"))
+		c.pseudoAction(g, "promote", true, true)
 	}
-}
-
-// anyMemberMay tells whether some member of a group can do a task it must do, or none has to. A member that
-// must stop could be started again.
-func anyMemberMay(g *resource, task string) bool {
-	none := true
-	for _, m := range g.children {
-		if task == "start" && slices.ContainsFunc(m.actionsOf("stop"), func(a *action) bool { return !a.optional }) {
-			return true
-		}
-		for _, a := range m.actionsOf(task) {
-			if a.optional {
-				continue
-			}
-			if a.runnable {
-				return true
-			}
-			none = false
-		}
-	}
-	return none
 }
 
 // instanceState sums up what instances are going through.

@@ -36,7 +36,7 @@ func (c *cluster) explainPrimitive(r *resource) []Reason {
 	case c.conf.stopAll:
 		return say(nil, "stop-all-resources is set")
 	}
-	if a := r.firstAction("start", nil); a != nil && !a.runnable && !a.optional && a.reason != "" {
+	if a := r.firstAction("start", nil); a.missed() && a.reason != "" {
 		return say(a.node, "%s", a.reason)
 	}
 	if r.nextRole > RoleStopped {
@@ -54,7 +54,7 @@ func (c *cluster) needsExplaining(r *resource) bool {
 		return true
 	}
 	a := r.firstAction("start", r.assigned)
-	return a != nil && !a.runnable && !a.optional
+	return a.missed()
 }
 
 func (c *cluster) disabled(r *resource) bool { return c.targetRole(r) == RoleStopped }
@@ -168,9 +168,9 @@ func (c *cluster) explainClone(cl *resource) []Reason {
 func (c *cluster) explainInstance(cl, k *resource, n *node, promoted int) []Reason {
 	var out []Reason
 	k.leaves(func(p *resource) {
-		if a := p.firstAction("start", n); a != nil && !a.runnable && !a.optional && a.reason != "" {
+		if a := p.firstAction("start", n); a.missed() && a.reason != "" {
 			out = append(out, Reason{p.id, n.name, a.reason})
-		} else if a := p.firstAction("promote", n); a != nil && !a.runnable && !a.optional && a.reason != "" {
+		} else if a := p.firstAction("promote", n); a.missed() && a.reason != "" {
 			out = append(out, Reason{p.id, n.name, "not promoted: " + a.reason})
 		}
 	})

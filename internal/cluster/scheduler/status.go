@@ -23,11 +23,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 	s.InPromotable = r.isPromotable()
 	if r.kind == clone {
 		s.ChildID = resourceElements(r.xml)[0].ID()
-		for _, n := range c.nodes {
-			if !n.inside && !n.late {
-				s.Candidates = append(s.Candidates, n.name)
-			}
-		}
+		s.Candidates = c.candidates(r)
 	}
 	for _, n := range r.runningOn {
 		s.Nodes = append(s.Nodes, n.name)
@@ -50,6 +46,24 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 		s.Children = append(s.Children, c.resourceState(k))
 	}
 	return s
+}
+
+// candidates are the nodes a clone may have instances on as far as the status section tells. In an opt-in cluster, where
+// constraints are to say so, they are the nodes that were looked at.
+func (c *cluster) candidates(cl *resource) []string {
+	var may, looked []string
+	for i, n := range c.nodes {
+		if cl.weights[i].present {
+			may = append(may, n.name)
+		}
+		if cl.knownOn[i] {
+			looked = append(looked, n.name)
+		}
+	}
+	if len(may) == 0 {
+		return looked
+	}
+	return may
 }
 
 // replicaState describes a replica of a bundle as one.

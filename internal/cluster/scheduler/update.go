@@ -215,7 +215,7 @@ func (c *cluster) cloneFlags(a *action, n *node) flags {
 
 func (c *cluster) groupFlags(a *action, n *node) flags {
 	task := origTask(a)
-	f := flags{optional: true, runnable: a.runnable || task != a.task}
+	f := flags{optional: true, runnable: true}
 	for _, m := range a.rsc.children {
 		x := m.firstAction(task, n)
 		if x == nil {

@@ -27,8 +27,9 @@ type Result struct {
 	After *cib.Document
 	// Final is the decision for After: its graph is empty if one transition was enough.
 	Final scheduler.Output
-	// Revised is the state afterwards, for people. As with crm_simulate the histories of resources that are no longer
-	// configured still count in it, so that a remote node whose connection went is seen to be offline.
+	// Revised is the state afterwards, for people, as crm_simulate sees it. The histories of resources that are no longer
+	// configured still count in it, so that a remote node whose connection went is seen to be offline; and a cancelled
+	// monitor is an operation like others, so that what was stopped before it seems to be active again.
 	Revised *scheduler.State
 }
 
@@ -43,19 +44,22 @@ func RunFailing(in scheduler.Input, failing []OpSpec) Result {
 	next.CIB = r.After
 	r.Final = scheduler.Schedule(next)
 	r.Revised = r.Final.Status
-	if deletes(r.Decision.Graph) {
+	if shortens(r.Decision.Graph) {
 		next.CIB, _ = execute(in, r.Decision.Graph, failing, true)
 		r.Revised = scheduler.Schedule(next).Status
 	}
 	return r
 }
 
-// deletes tells whether a graph clears the history of anything.
-func deletes(g *transition.Graph) bool {
-	return slices.ContainsFunc(g.Actions, func(a *transition.Action) bool { return a.Task == transition.TaskDelete })
+// shortens tells whether a graph takes anything out of a history.
+func shortens(g *transition.Graph) bool {
+	return slices.ContainsFunc(g.Actions, func(a *transition.Action) bool {
+		return a.Task == transition.TaskDelete || a.Task == transition.TaskCancel
+	})
 }
 
-// execute carries a graph out in a copy of the CIB and words what it did. keep: histories are not cleared.
+// execute carries a graph out in a copy of the CIB and words what it did. keep: nothing is taken out of histories, in which
+// a cancellation is entered.
 func execute(in scheduler.Input, g *transition.Graph, failing []OpSpec, keep bool) (*cib.Document, []string) {
 	e := &executor{doc: in.CIB.Clone(), now: in.Now, calls: map[string]int{}, keep: keep}
 	w := transition.NewWalker(g, g.BatchLimit)
@@ -81,7 +85,7 @@ type executor struct {
 	doc   *cib.Document
 	now   time.Time
 	calls map[string]int // the last call id by node
-	keep  bool           // histories are not cleared
+	keep  bool           // nothing is taken out of histories
 }
 
 // nextCall numbers the operations of a node on.
@@ -115,7 +119,11 @@ func (e *executor) run(a *transition.Action) string {
 		e.doc.DeleteHistory(a.Node, a.Resource)
 		return fmt.Sprintf("Cluster action:  %s for %s on %s", a.Task, a.Instance, a.Node)
 	case transition.TaskCancel:
-		e.doc.DeleteRecurring(a.Node, a.Resource, a.Attrs["CRM_meta_operation"], a.Interval)
+		if e.keep {
+			e.enter(a, a.Task)
+		} else {
+			e.doc.DeleteRecurring(a.Node, a.Resource, a.Attrs["CRM_meta_operation"], a.Interval)
+		}
 	case transition.TaskDelete:
 		if !e.keep {
 			e.doc.DeleteHistory(a.Node, a.Resource)
@@ -155,6 +163,11 @@ func (e *executor) record(a *transition.Action) {
 		// What it was started with is now what it was reloaded with.
 		task = "start"
 	}
+	e.enter(a, task)
+}
+
+// enter writes a success into a history.
+func (e *executor) enter(a *transition.Action, task string) {
 	name := e.historyName(a)
 	params := cib.DigestParams(a.Attrs, a.Interval > 0)
 	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: name, Class: a.Class, Provider: a.Provider,
