@@ -136,7 +136,7 @@ func (c *cluster) inheritColocations(cl, k *resource, few bool) {
 	}
 }
 
-// limitInstance rules out the nodes that have their share of instances.
+// limitInstance rules out the nodes that have their share of instances, and those the clone is rather not on.
 func (c *cluster) limitInstance(cl, k *resource) {
 	k.all(func(x *resource) {
 		for i, n := range c.nodes {
@@ -144,11 +144,8 @@ func (c *cluster) limitInstance(cl, k *resource) {
 				continue
 			}
 			score, ok := cl.weights.get(n)
-			switch {
-			case x.orphan, !ok, !n.usable(), cl.counts[i] >= cl.nodeMax:
+			if x.orphan || !ok || score < 0 || !n.usable() || cl.counts[i] >= cl.nodeMax {
 				x.weights[i].score = -infinity
-			case score < 0:
-				x.weights[i].score = addScores(x.weights[i].score, score)
 			}
 		}
 	})

@@ -41,7 +41,7 @@ func (c *cluster) promotionScore(r *resource, n *node) (score int, given bool) {
 		return total, given
 	}
 	if !c.scoreApplies(r, n) {
-		return 0, true
+		return 0, false
 	}
 	attrs := agentAttributes(r, n)
 	for _, name := range promotionNames(r) {
@@ -65,17 +65,30 @@ func promotionNames(r *resource) []string {
 	return names
 }
 
-// scoreApplies tells whether the score stored for a node is this instance's: that of the instance active there, or of one
-// that may be started there.
+// scoreApplies tells whether the score stored for a node counts for an instance: it may run there, and is active there, or no
+// instance is although the node was looked at. As long as nothing is known of an instance anywhere, all scores count for it.
 func (c *cluster) scoreApplies(r *resource, n *node) bool {
-	cl := r.cloneOf()
-	if cl != nil && !cl.unique && r.historyName != "" {
-		if active := activeInstance(cl, r.xml.ID(), n); active != nil && active != r {
-			return false
+	if s, present := r.weights.get(n); !present || s < 0 {
+		return false
+	}
+	if cl := r.cloneOf(); cl != nil && !cl.unique {
+		active := activeInstance(cl, r.xml.ID(), n)
+		if active == r || active == nil && lookedAt(cl, r.xml.ID(), n) {
+			return true
 		}
 	}
-	s, present := r.weights.get(n)
-	return present && s >= 0
+	if len(r.runningOn) == 0 && !slices.Contains(r.knownOn, true) {
+		return true
+	}
+	return r.knownOn[n.index] || containsNode(r.runningOn, n)
+}
+
+// lookedAt tells whether the history of a node speaks of the member with that id of any instance.
+func lookedAt(cl *resource, id string, n *node) bool {
+	return slices.ContainsFunc(cl.children, func(k *resource) bool {
+		m := memberNamed(k, id)
+		return m != nil && m.knownOn[n.index]
+	})
 }
 
 // activeInstance is the member with that id, of the instance active on a node.
@@ -128,7 +141,8 @@ func (c *cluster) rateInstance(cl, k *resource) {
 		k.sortIndex = 0
 		return
 	}
-	switch k.state(false) {
+	next := k.state(false)
+	switch next {
 	case RoleStarted, RoleUnknown:
 		score, given := c.promotionScore(k, n)
 		k.priority = score
@@ -145,11 +159,11 @@ func (c *cluster) rateInstance(cl, k *resource) {
 	}
 	c.applyRoleLocations(k, k.locations, n)
 	c.applyRoleLocations(k, cl.locations, n)
-	for _, x := range cl.thisWith {
+	for _, x := range k.thisWith {
 		c.colocate(k, x.primary, x)
 	}
 	k.sortIndex = k.priority
-	if k.state(false) == RolePromoted {
+	if next == RolePromoted {
 		k.sortIndex = infinity
 	}
 }
