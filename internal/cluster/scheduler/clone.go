@@ -61,7 +61,6 @@ func (c *cluster) distribute(cl *resource, instances []*resource) {
 		case !k.provisional:
 		case placed >= cl.max:
 			c.ban(k, nil, "clone limit reached")
-			c.assign(k, nil)
 		case c.placeInstance(cl, k, nil, few):
 			placed++
 		}

@@ -285,6 +285,10 @@ func (c *cluster) planClone(cl *resource) {
 		c.planResource(k)
 		s.add(k)
 	}
+	if cl.ordered {
+		chainInstances(cl, "start", false)
+		chainInstances(cl, "stop", true)
+	}
 	start := c.pseudoAction(cl, "start", !s.starting, true)
 	started := c.pseudoAction(cl, "running", !s.starting, s.active || s.starting)
 	started.priority = infinity
@@ -302,6 +306,24 @@ func (c *cluster) planClone(cl *resource) {
 	}
 	if cl.promotable {
 		c.planPromotable(cl, s, notes)
+	}
+}
+
+// chainInstances orders what the instances of an ordered clone have to do one after the other, leaving out those that have
+// nothing to do as yet.
+func chainInstances(cl *resource, task string, backwards bool) {
+	var last *action
+	for _, k := range cl.children {
+		a := k.firstAction(task, nil)
+		if a == nil || a.optional {
+			continue
+		}
+		if backwards {
+			orderActions(a, last, orderPlain)
+		} else {
+			orderActions(last, a, orderPlain)
+		}
+		last = a
 	}
 }
 

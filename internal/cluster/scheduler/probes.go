@@ -1,7 +1,14 @@
 package scheduler
 
+import "slices"
+
 // planProbes asks where each resource's state is unknown.
 func (c *cluster) planProbes() {
+	for _, r := range c.resources {
+		if r.kind == clone {
+			slices.SortStableFunc(r.children, compareInstanceIDs)
+		}
+	}
 	for _, n := range c.nodes {
 		if !n.online && n.failedRemote() {
 			c.mustFence(n, "the connection is unrecoverable")
@@ -88,7 +95,7 @@ func knownOn(r *resource, n *node) bool {
 }
 
 // probeClone probes one instance of an anonymous clone: the one partly known on the node already (another member of a
-// cloned group), else the one active there, assigned to it, or the first.
+// cloned group), else the one active there, assigned to it, or the first by number.
 func (c *cluster) probeClone(cl *resource, n *node) {
 	if cl.unique {
 		for _, k := range cl.children {
