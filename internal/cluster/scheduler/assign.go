@@ -55,7 +55,13 @@ func (c *cluster) assignPrimitive(r *resource, prefer *node) *node {
 	switch {
 	case !r.managed:
 		r.nextRole = r.role
-		c.settle(r, r.curNode(), true)
+		if n := r.curNode(); c.settle(r, n, true) {
+			// It was not chosen by score.
+			r.assignedScore = n.base
+			if !n.online || n.shutdown {
+				r.assignedScore = -infinity
+			}
+		}
 	case c.conf.stopAll:
 		c.settle(r, nil, true)
 	default:

@@ -269,8 +269,14 @@ func (c *cluster) colocateWithClone(dependent, cl *resource, x *colocation) {
 		return
 	}
 	if x.primaryRole != RoleUnknown && cl.promotable {
-		c.colocateWithRole(dependent, cl, x)
-		return
+		switch {
+		case dependent.provisional:
+			c.colocateWithRole(dependent, cl, x)
+			return
+		case x.dependentRole == RolePromoted:
+			c.promoteWithRole(dependent, cl, x)
+			return
+		}
 	}
 	if own := dependent.cloneOf(); own != nil && own.interleave && instanceOf(dependent) != nil {
 		c.colocateInterleaved(dependent, cl, x)
@@ -318,11 +324,11 @@ func (c *cluster) activePlaces(cl *resource) []*node {
 	return out
 }
 
-// onlyOn rules out all nodes but those.
+// onlyOn rules out all nodes but those. One of them that nothing lists for r is none for it, but is shown.
 func (c *cluster) onlyOn(r *resource, list []*node) {
 	for i, n := range c.nodes {
-		if r.weights[i].present && !containsNode(list, n) {
-			r.weights[i].score = -infinity
+		if r.weights[i].present != containsNode(list, n) {
+			r.weights.set(n, -infinity)
 		}
 	}
 }

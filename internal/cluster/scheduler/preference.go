@@ -15,13 +15,11 @@ func (c *cluster) addPreferences(r *resource, work weights, attribute string, fa
 	if r.merging {
 		return work
 	}
-	if r.kind == group {
-		r.merging = true
-		defer func() { r.merging = false }()
-		return c.groupPreferences(r, work, attribute, factor, how)
-	}
 	r.merging = true
 	defer func() { r.merging = false }()
+	if r.kind == group {
+		return c.groupPreferences(r, work, attribute, factor, how)
+	}
 	next := work.clone()
 	c.addMatching(r, next, attribute, factor, how.positive)
 	if !c.anyUsable(next) {
@@ -45,11 +43,12 @@ func (c *cluster) addPreferences(r *resource, work weights, attribute string, fa
 	return next
 }
 
-// groupPreferences are those of a group: its first member's, which lead to those of the members after it, and of what
-// depends on the group.
+// groupPreferences are those of a group: its first member's, which lead to those of the members after it, and once more of
+// what depends on the last one. What depends on the group as a whole does that only once the group is being placed, and has
+// no say before (as with Pacemaker 2.1).
 func (c *cluster) groupPreferences(g *resource, work weights, attribute string, factor float64, how merge) weights {
 	work = c.addPreferences(g.firstMember(), work, attribute, factor, how)
-	for _, x := range g.withThis {
+	for _, x := range g.lastMember().withThis {
 		if x.influences(g) {
 			work = c.addPreferences(x.dependent, work, x.attribute, onward(factor, x), how)
 		}

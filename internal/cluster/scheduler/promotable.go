@@ -278,12 +278,6 @@ func setUnpromoted(k *resource) {
 
 // colocateWithRole applies a colocation with the instances of a clone that have one role.
 func (c *cluster) colocateWithRole(dependent, cl *resource, x *colocation) {
-	if !dependent.provisional {
-		if x.dependentRole == RolePromoted {
-			c.promoteWithRole(dependent, cl, x)
-		}
-		return
-	}
 	places := map[*node]int{}
 	for _, k := range cl.children {
 		n := k.location(false)
