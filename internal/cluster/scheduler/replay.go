@@ -235,7 +235,10 @@ func (h *replay) failed(op *record) {
 		target = h.r.cloneOf()
 	}
 	if failRole == RoleStopped {
-		h.c.ban(target, nil, "failure")
+		// Of a clone it is not the instances that are ruled out, but no node has room for any.
+		for _, n := range h.c.nodes {
+			target.weights.set(n, -infinity)
+		}
 		h.c.bar(target, nil, op, h.n)
 	}
 	switch op.status {
@@ -337,6 +340,7 @@ func (h *replay) react(policy onFail) {
 	switch policy {
 	case failDemote:
 		r.failed = true
+		h.c.demote(r, n, false)
 	case failFence:
 		h.c.mustFence(n, r.id+" failed there")
 	case failStandby:

@@ -44,18 +44,48 @@ func RunFailing(in scheduler.Input, failing []OpSpec) Result {
 	next.CIB = r.After
 	r.Final = scheduler.Schedule(next)
 	r.Revised = r.Final.Status
-	if shortens(r.Decision.Graph) {
+	if shortens(in.CIB, r.Decision.Graph) {
 		next.CIB, _ = execute(in, r.Decision.Graph, failing, true)
 		r.Revised = scheduler.Schedule(next).Status
 	}
 	return r
 }
 
-// shortens tells whether a graph takes anything out of a history.
-func shortens(g *transition.Graph) bool {
+// shortens tells whether a graph takes anything of consequence out of a history: all of it, a cancelled monitor, or, with a
+// stop, a monitor that had failed.
+func shortens(doc *cib.Document, g *transition.Graph) bool {
 	return slices.ContainsFunc(g.Actions, func(a *transition.Action) bool {
-		return a.Task == transition.TaskDelete || a.Task == transition.TaskCancel
+		switch a.Task {
+		case transition.TaskDelete, transition.TaskCancel:
+			return true
+		case "stop":
+			return slices.ContainsFunc(recurring(history(doc, a.Node, a.Resource)), failed)
+		}
+		return false
 	})
+}
+
+// history finds what a node remembers of a resource, under that name; nil if nothing.
+func history(doc *cib.Document, node, name string) *cib.Element {
+	state := doc.Status().ChildWith("node_state", "uname", node)
+	return state.Child("lrm").Child("lrm_resources").ChildWith("lrm_resource", "id", name)
+}
+
+// recurring are the recurring operations of a history.
+func recurring(rsc *cib.Element) []*cib.Element {
+	var out []*cib.Element
+	for _, op := range rsc.ChildrenNamed("lrm_rsc_op") {
+		if i := op.Get("interval"); i != "" && i != "0" {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// failed tells whether an entry of a history is that of a failure.
+func failed(op *cib.Element) bool {
+	parts := strings.Split(op.Get("transition-key"), ":")
+	return len(parts) != 4 || parts[2] != op.Get("rc-code")
 }
 
 // execute carries a graph out in a copy of the CIB and words what it did. keep: nothing is taken out of histories, in which
@@ -170,18 +200,26 @@ func (e *executor) record(a *transition.Action) {
 func (e *executor) enter(a *transition.Action, task string) {
 	name := e.historyName(a)
 	params := cib.DigestParams(a.Attrs, a.Interval > 0)
+	was := recurring(history(e.doc, a.Node, name))
 	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: name, Class: a.Class, Provider: a.Provider,
 		Type: a.Type, Task: task, Interval: a.Interval, RC: a.TargetRC, TargetRC: a.TargetRC,
 		CallID: e.nextCall(a.Node), ActionID: a.ID, TransitionID: -1, Origin: origin,
 		Digest: cib.OpDigest(params), LastChange: e.now})
+	if e.keep && task == "stop" {
+		rsc := history(e.doc, a.Node, name)
+		for _, op := range was {
+			if rsc.ChildWith("lrm_rsc_op", "id", op.ID()) == nil {
+				rsc.Append(op)
+			}
+		}
+	}
 }
 
 // historyName is the name the history has the resource under: older ones have instance numbers in them.
 func (e *executor) historyName(a *transition.Action) string {
 	suffix := cib.OpKey("", a.Task, a.Interval)
 	for _, name := range []string{strings.TrimSuffix(a.Key, suffix), a.Instance} {
-		state := e.doc.Status().ChildWith("node_state", "uname", a.Node)
-		if state.Child("lrm").Child("lrm_resources").ChildWith("lrm_resource", "id", name) != nil {
+		if history(e.doc, a.Node, name) != nil {
 			return name
 		}
 	}
