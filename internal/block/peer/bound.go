@@ -287,7 +287,7 @@ func (m *Machine) checkAbsence() {
 		return
 	}
 	if !m.required() {
-		if !m.adopted() && m.path == pathSuspended && !m.linkUp && m.env.Now-m.lostAt >= m.set.Absence {
+		if !m.adopted() && !m.noData && m.path == pathSuspended && !m.linkUp && m.env.Now-m.lostAt >= m.set.Absence {
 			m.askAlone("the peer is not connected")
 		}
 		return

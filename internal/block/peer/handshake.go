@@ -51,7 +51,7 @@ func (m *Machine) reconsider(before remote, st wire.States) bool {
 
 // handshake decides what the connection leads to.
 func (m *Machine) handshake(before remote, st wire.States) {
-	if !m.peer.hasUUIDs || !m.peer.hasSizes {
+	if !m.peer.hasSizes || !m.peer.hasUUIDs && st.Disk >= generation.Negotiating {
 		m.confused("P_STATE before P_UUIDS and P_SIZES")
 		return
 	}
@@ -68,6 +68,10 @@ func (m *Machine) handshake(before remote, st wire.States) {
 			return
 		}
 		m.peer.disk = st.Disk
+		if m.foreignData() {
+			m.refuseForeignData()
+			return
+		}
 		m.connected()
 		m.onlyDisk()
 		return
@@ -216,10 +220,12 @@ func (m *Machine) connected() {
 
 // adjustPath makes a Primary's writes depend on the peer, or not, after the states have changed without a resync.
 func (m *Machine) adjustPath() {
-	usable := m.conn == wire.Connected && m.peer.handshook && m.peer.disk > generation.Inconsistent
+	usable := m.conn == wire.Connected && (m.peer.handshook || !m.attached) && m.peer.disk > generation.Inconsistent
 	switch {
 	case usable && m.path != pathUp:
 		m.pathUp()
+	case !usable && m.path == pathUp && m.conn == wire.Connected && m.leaning():
+		m.lostServer()
 	case !usable && m.path == pathUp && m.conn == wire.Connected:
 		m.goOnAlone()
 	}
@@ -231,6 +237,7 @@ func (m *Machine) pathUp() {
 		m.askAdd()
 	}
 	m.path = pathUp
+	m.noData = false
 	m.instance = m.link.PeerInstance
 	m.do(PathUp)
 	m.thaw()

@@ -41,14 +41,14 @@ func (m *Machine) Link() LinkPolicy {
 	if m.adopted() {
 		p.Epoch = m.view.Epoch
 	}
-	p.Wanted = m.wanted && m.attached && m.hasView && !m.removing && !m.alone && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
+	p.Wanted = m.wanted && (m.attached || !m.view.Bound) && m.hasView && !m.removing && !m.alone && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
 	return p
 }
 
 // LinkUp: both connections to the peer are there and features and authentication agreed.
 func (m *Machine) LinkUp(e Env, info LinkInfo) {
 	m.begin(e)
-	if m.path == pathSuspended && !m.adopted() && info.PeerInstance != m.instance {
+	if m.path == pathSuspended && !m.adopted() && !m.noData && info.PeerInstance != m.instance {
 		m.newInstance() // what it had not flushed may be lost
 	}
 	m.link, m.linkUp, m.linkAt = info, true, e.Now
@@ -60,7 +60,9 @@ func (m *Machine) LinkUp(e Env, info LinkInfo) {
 		return
 	}
 	m.do(SendFirst)
-	m.sendUUIDs()
+	if m.attached {
+		m.sendUUIDs()
+	}
 	m.sendState()
 	m.conn = wire.WFReportParams
 }
@@ -110,6 +112,10 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 	m.dropRequests()
 	if m.primary() && (m.required() || m.nearlyAdopted()) {
 		m.suspend(why, silent)
+		return
+	}
+	if m.leaning() {
+		m.lostServer()
 		return
 	}
 	m.goOnAlone()
@@ -283,6 +289,7 @@ func (m *Machine) SetPolicies(always bool) { m.policies.Always = always }
 func (m *Machine) PeerUUIDs(e Env, u wire.UUIDSet) {
 	m.begin(e)
 	m.peer.uuids, m.peer.hasUUIDs = u, true
+	m.expose()
 	m.skipInitialSync(u)
 }
 

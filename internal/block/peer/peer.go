@@ -48,6 +48,7 @@ const (
 	SendReply                    // P_STATE_CHG_REPLY of Return
 	SendConnReply                // P_CONN_ST_CHG_REPLY of Return
 	CloseLink                    // drop the connection because of Text; LinkDown follows if it was up
+	DropDisk                     // give the disk up as one that has failed, because of Text
 	Resize                       // make the device Number bytes long; nothing on it counts
 	StartVerify                  // compare the disks: ask, or answer, as the connection's state says
 	EndVerify                    // the comparison ended or was broken off
@@ -60,6 +61,7 @@ const (
 	PathUp                       // writes need the peer's acknowledgement
 	PathSuspend                  // the connection is lost, its acknowledgements are still needed
 	PathGone                     // go on without the peer
+	PathDropDisk                 // go on without the local disk
 	PathHold                     // acknowledge and start nothing
 	PathRelease                  // end of PathHold
 	PathBreak                    // fail everything, because of Text
@@ -132,7 +134,10 @@ type Machine struct {
 	outdated bool   // the peer's disk is outdated or worse
 	full     bool   // all bits are being set
 	discard  bool   // connect --discard-my-data
-	heal     healing
+	// exposed is the generation a Primary without a disk has shown its users; noData and holdNoData: see lostData.
+	exposed            uint64
+	noData, holdNoData bool
+	heal               healing
 
 	role      wire.Role
 	conn      wire.Conn
@@ -193,11 +198,13 @@ type Resume struct {
 	// AddDevice is the peer's disk that was to be taken into U when the log's record was at AddVersion; 0 for none.
 	AddDevice  uint64 `json:"add_device,omitempty"`
 	AddVersion uint64 `json:"add_version,omitempty"`
+	// Diskless: it had no disk, so that the one it had lacks what it has written since.
+	Diskless bool `json:"diskless,omitempty"`
 }
 
 // Resume is what the next process is to know if this one, Primary in epoch, ends.
 func (m *Machine) Resume(epoch uint64) Resume {
-	r := Resume{Branch: m.view.Branch, Epoch: epoch, Bound: m.Bound()}
+	r := Resume{Branch: m.view.Branch, Epoch: epoch, Bound: m.Bound(), Diskless: !m.attached}
 	if m.addAsked {
 		r.AddDevice, r.AddVersion = m.link.PeerDevice, m.addAt
 	}
@@ -263,6 +270,12 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.disk = generation.UpToDate
 	}
 	m.uuids = m.uuids.WithRole(false)
+	if resume != nil && resume.Diskless {
+		m.disk = min(m.disk, generation.Outdated)
+		m.warn("an earlier process was Primary without this disk: what it wrote is on the peer only")
+		m.emit(Effect{Do: SaveRole})
+		resume = nil
+	}
 	if resume != nil && a.Flags&metadata.PrimaryInd != 0 {
 		m.resume = resume
 		m.freeze("the volume process was started again; waiting for the daemon")
@@ -272,6 +285,9 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.takeGeneration()
 	}
 	m.tryResume()
+	if m.linkUp {
+		m.emit(Effect{Do: CloseLink, Text: "a disk was attached"}) // the next connection compares it with the peer's
+	}
 }
 
 // Detached: the disk was given back, or has failed.
@@ -285,9 +301,10 @@ func (m *Machine) Detached(e Env, failed bool) {
 	m.disk = generation.Diskless
 	if failed {
 		m.disk = generation.Failed
-		if m.primary() {
-			m.fail("the backing disk failed", false)
-		}
+	}
+	if m.primary() {
+		m.withoutDisk(failed)
+		return
 	}
 	if m.linkUp {
 		m.emit(Effect{Do: CloseLink, Text: "the disk was detached"})

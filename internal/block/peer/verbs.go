@@ -47,11 +47,24 @@ func (m *Machine) Connect(e Env, discard bool) {
 	}
 }
 
+// Adjusted: the options of the connection have changed; one that was refused for the old ones is tried again.
+func (m *Machine) Adjusted(e Env) {
+	m.begin(e)
+	if m.wanted && m.reason != "" && !m.linkUp {
+		m.reason, m.retryAt = "", 0
+		m.conn = wire.WFConnection
+	}
+}
+
 // Disconnect: the operator wants none. It is answered when the peer knows, or cannot.
 func (m *Machine) Disconnect(e Env, id uint64) {
 	m.begin(e)
 	if m.pending.verb != "" {
 		m.answer(id, m.Refusal(wire.InTransientState))
+		return
+	}
+	if m.leaning() && m.Served() {
+		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
 		return
 	}
 	m.wanted = false
@@ -92,9 +105,7 @@ func (m *Machine) Primary(e Env, id uint64, force bool, epoch uint64) {
 		m.primaryBound(p, epoch)
 	case m.primary():
 		m.answer(id, api.VolumeReply{})
-	case !m.attached:
-		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
-	case m.disk < generation.Outdated && !force, m.disk == generation.Outdated && !force:
+	case !m.leansOnPeer() && (!m.attached || m.disk <= generation.Outdated && !force):
 		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
 	case m.peer.role == wire.Primary:
 		m.answer(id, m.Refusal(wire.TwoPrimaries))
@@ -103,7 +114,7 @@ func (m *Machine) Primary(e Env, id uint64, force bool, epoch uint64) {
 	case m.conn >= wire.Connected:
 		m.pending = p
 		change := wire.StateChange{Mask: wire.MaskRole, Value: uint32(wire.Primary)}
-		if m.disk < generation.UpToDate {
+		if !m.leansOnPeer() && m.disk < generation.UpToDate {
 			change.Mask |= wire.MaskDisk
 			change.Value = wire.States{Role: wire.Primary, Disk: generation.UpToDate}.Word()
 		}
@@ -135,8 +146,9 @@ func (m *Machine) primaryBound(p request, epoch uint64) {
 
 // promote carries a promotion out under DRBD's rules.
 func (m *Machine) promote(p request) {
-	forced := p.force && m.disk < generation.UpToDate
-	if !m.attached || m.disk < generation.UpToDate && !forced {
+	leans := m.leansOnPeer()
+	forced := p.force && m.disk < generation.UpToDate && !leans
+	if !leans && (!m.attached || m.disk < generation.UpToDate && !forced) {
 		m.answer(p.id, m.Refusal(wire.NoUpToDateDisk))
 		return
 	}
@@ -144,13 +156,18 @@ func (m *Machine) promote(p request) {
 	if forced || alone {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
 	}
-	m.disk = generation.UpToDate
+	if !leans {
+		m.disk = generation.UpToDate
+	}
 	m.becomePrimary()
+	m.expose()
 	if m.joining() && m.path != pathUp {
 		m.askAlone("the peer is not connected")
 	}
-	if m.linkUp {
+	if m.linkUp && m.attached {
 		m.sendUUIDs()
+	}
+	if m.linkUp {
 		m.sendState()
 	}
 	m.answer(p.id, api.VolumeReply{})
@@ -222,7 +239,7 @@ func (m *Machine) checkDrained() {
 	m.role = wire.Secondary
 	m.crashed = false
 	m.uuids = m.uuids.WithRole(false)
-	m.removing, m.addAsked, m.alone, m.frozen = false, false, false, ""
+	m.removing, m.addAsked, m.alone, m.frozen, m.exposed = false, false, false, "", 0
 	m.do(WriteBitmap, Store)
 	m.emit(Effect{Do: SaveRole})
 	if m.linkUp {

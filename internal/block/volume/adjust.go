@@ -6,6 +6,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/resfile"
+	"holdfast/internal/block/wire"
 )
 
 // doAdjust reads the configuration again and applies what differs from what runs, and nothing else: with no difference
@@ -23,6 +24,8 @@ func (e *engine) doAdjust(done func(api.VolumeReply)) {
 	switch {
 	case has(resfile.ChangeMinor):
 		done(failed(codeFailed, "%d: Failure: adjust: the device or its minor has changed: drbdadm down %s, then up", e.volume.Minor, wanted.Name))
+	case has(resfile.ChangeDisk) && e.store != nil && e.machine.IsPrimary():
+		done(e.machine.Refusal(wire.NoUpToDateDisk))
 	case has(resfile.ChangeDisk) && e.store != nil:
 		e.exchangeDisk(wanted, done)
 	default:
@@ -61,6 +64,9 @@ func (e *engine) use(wanted *resfile.Resource) {
 	e.cfg.Resource, e.self, e.other, e.volume = wanted, self, other, self.Volumes[0]
 	e.rate = 0
 	e.setRate()
+	if e.path != nil {
+		e.path.Forgive(e.onIOError() == "pass_on")
+	}
 	e.log.Info("the configuration was adjusted")
 	e.statusDue = true
 }
@@ -72,6 +78,7 @@ func (e *engine) redial() {
 		e.conn.cancel = nil
 	}
 	e.closeLink("the options of the connection were adjusted")
+	e.machine.Adjusted(e.env())
 }
 
 // exchangeDisk gives the disk back and takes the one that is configured now.

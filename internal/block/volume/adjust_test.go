@@ -50,6 +50,7 @@ func TestAdjust(t *testing.T) {
 	text = resourceFile(addressA, addressB, "net { protocol B; max-epoch-size 100; }")
 	p.b.ok(api.VolumeDo{Verb: api.VolumeAdjust})
 	p.a.ok(api.VolumeDo{Verb: api.VolumeAdjust})
+	p.b.ok(api.VolumeDo{Verb: api.VolumeConnect}) // b may have met a before a was adjusted, and been refused
 	for _, n := range []*node{p.a, p.b} {
 		n.until("protocol B", func(s *api.VolumeStatus) bool {
 			return s.Protocol == "B" && s.Conn == "Connected" && s.PeerDisk == "UpToDate"
@@ -76,4 +77,29 @@ func TestAdjust(t *testing.T) {
 	p.b.untilState("Connected", "UpToDate", "UpToDate")
 	p.a.until("both", func(s *api.VolumeStatus) bool { return s.Conn == "Connected" && s.PeerDisk == "UpToDate" })
 	p.identical()
+}
+
+// TestAdjustAfterARefusal: options that were refused, being different, are made equal.
+func TestAdjustAfterARefusal(t *testing.T) {
+	addressA, addressB := loopback.Address(t), loopback.Address(t)
+	plain := resourceFile(addressA, addressB, "")
+	cfg, err := resfile.Parse("test.res", []byte(plain), nil)
+	must(t, err)
+	res, _ := cfg.Resource("r0")
+	p := &pair{t: t, a: newNode(t, "a", res, 0xa11ce0001), b: newNode(t, "b", res, 0xb0b0002)}
+	text := plain
+	p.a.configured(&text)
+	p.b.configured(&text)
+	p.synced()
+	text = resourceFile(addressA, addressB, "net { protocol B; }")
+	p.b.ok(api.VolumeDo{Verb: api.VolumeAdjust})
+	p.a.until("refused", func(s *api.VolumeStatus) bool {
+		return s.Conn == "StandAlone" && strings.Contains(s.Reason, "protocol")
+	})
+	p.b.until("refused", func(s *api.VolumeStatus) bool { return s.Conn != "Connected" })
+	p.a.ok(api.VolumeDo{Verb: api.VolumeAdjust})
+	p.b.ok(api.VolumeDo{Verb: api.VolumeConnect})
+	for _, n := range []*node{p.a, p.b} {
+		n.untilState("Connected", "UpToDate", "UpToDate")
+	}
 }

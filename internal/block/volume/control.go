@@ -261,13 +261,18 @@ func (e *engine) status() *api.VolumeStatus {
 		DR: kib(e.stats.read), EP: 1, WO: "f"}
 	st.ResyncedBytes = e.stats.resynced
 	st.Heal = e.healStatus()
+	if e.target != nil {
+		st.SizeBytes = e.target.Size()
+	}
+	if e.path != nil {
+		st.Counters.AP = uint64(e.path.Active())
+	}
 	if e.store == nil {
 		return st
 	}
 	st.SizeBytes = e.store.size
 	st.Counters.OOS = e.store.bits.Count() * 4
 	st.Counters.AL, st.Counters.BM = e.store.alWrites+e.store.log.Written(), e.store.bmWrites
-	st.Counters.AP = uint64(e.path.Active())
 	st.Counters.LO = uint64(e.conn.peerJobs + e.reading)
 	if e.sync.progress != nil {
 		left := e.store.bits.Count()

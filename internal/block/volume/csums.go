@@ -47,7 +47,7 @@ func (e *engine) askWithCsum(off, n int64) {
 	j.buffer = e.pool.Get(int(n))
 	j.data = j.buffer.B
 	e.conn.peerJobs++
-	e.workers.add(j)
+	e.carry(j)
 }
 
 // digestPacket is a request followed by a digest.

@@ -18,6 +18,7 @@ type memDisk struct {
 	dirty   map[int64]struct{}
 	writes  []span
 	failing error
+	bad     []span        // cannot be read or written
 	stalled chan struct{} // while not nil, writes wait for it to be closed
 	late    chan struct{} // while not nil, what has been read is given once it is closed
 	reads   chan struct{} // gets a value for each read that waits so
@@ -34,6 +35,11 @@ func newMemDisk(size int64) *memDisk {
 func (d *memDisk) check(off, n int64) error {
 	if d.failing != nil {
 		return d.failing
+	}
+	for _, s := range d.bad {
+		if off < s.off+s.length && s.off < off+n {
+			return fmt.Errorf("bad block at %d", s.off)
+		}
 	}
 	if off < 0 || n < 0 || off%512 != 0 || n%512 != 0 || off+n > int64(len(d.now)) {
 		return fmt.Errorf("range %d+%d of %d", off, n, len(d.now))
@@ -70,6 +76,13 @@ func (d *memDisk) WriteAt(p []byte, off int64) error {
 	copy(d.now[off:], p)
 	d.touch(off, int64(len(p)))
 	return nil
+}
+
+// heal makes bad blocks good again.
+func (d *memDisk) heal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing, d.bad = nil, nil
 }
 
 func (d *memDisk) touch(off, n int64) {

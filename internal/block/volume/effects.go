@@ -10,7 +10,6 @@ import (
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
-	"holdfast/internal/block/writepath"
 )
 
 // runMachine carries out what the machine wants, in order.
@@ -37,6 +36,8 @@ func (e *engine) machineEffect(f *peer.Effect) {
 		e.closeLink(f.Text)
 	case peer.StoreEpoch, peer.SaveRole:
 		e.storeFile(f)
+	case peer.DropDisk:
+		e.diskFailed(errors.New(f.Text))
 	case peer.Resize:
 		e.shrink(int64(f.Number))
 	case peer.StartVerify:
@@ -84,7 +85,7 @@ func (e *engine) storeFile(f *peer.Effect) {
 // storeEffect changes the metadata. After a failure the peer is told nothing more of what the machine wants: all of that follows
 // from generations and states that are on no disk.
 func (e *engine) storeEffect(f *peer.Effect) {
-	if e.store == nil {
+	if !e.hasDisk() {
 		return
 	}
 	e.waitMeta()
@@ -129,6 +130,8 @@ func (e *engine) pathOrder(f *peer.Effect) bool {
 		e.path.Suspend()
 	case peer.PathGone:
 		e.path.PeerGone()
+	case peer.PathDropDisk:
+		e.dropDisk()
 	case peer.PathHold:
 		e.path.Hold()
 	case peer.PathRelease:
@@ -147,6 +150,10 @@ func (e *engine) pathOrder(f *peer.Effect) bool {
 // resetPath makes a new write path for a Primary, if the last tenure ended with an error. doPrimary has seen to it that
 // nothing is under way in the old one.
 func (e *engine) resetPath() {
+	if e.store == nil && (e.path == nil || e.path.Broken() != nil) {
+		e.pathWithout()
+		return
+	}
 	if e.store == nil || e.path == nil || e.path.Broken() == nil {
 		return
 	}
@@ -155,7 +162,7 @@ func (e *engine) resetPath() {
 		e.diskFailed(err)
 		return
 	}
-	e.path = writepath.New(e.store.size, e.store.log, e.store.bits)
+	e.path = e.newPath()
 	e.logJob = false
 }
 
@@ -169,9 +176,7 @@ func (e *engine) shrink(size int64) {
 		e.diskFailed(err)
 		return
 	}
-	foreign := e.conn.link != nil && e.conn.link.Features&wire.FeatureHoldfast == 0
-	e.path = writepath.New(size, e.store.log, e.store.bits)
-	e.path.SetForeign(foreign)
+	e.path = e.newPath()
 	e.logJob = false
 	e.target.size.Store(size)
 	e.refit()

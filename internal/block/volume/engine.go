@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"log/slog"
@@ -48,8 +47,10 @@ type engine struct {
 	store   *store
 	path    *writepath.Core
 	ops     []*kernel.Request // of the path's operations
-	parked  []*kernel.Request // wait for a resumed Primary
-	reading int
+	parked  []*kernel.Request // wait for a resumed Primary, or for data
+	reading int               // reads under way, from either disk
+	under   int               // jobs being carried out
+	dropped []func()          // wait for the disk to be given back
 
 	front     kernel.Frontend
 	frontSize int64
@@ -96,6 +97,8 @@ type connection struct {
 	bitmapIn *bitmapIn
 	peerJobs int // writes of this or an earlier link under way
 	seq      uint32
+	asked    map[uint64]*kernel.Request // reads the peer is to serve, by the block ID they were asked for with
+	asks     uint64
 	protocol uint32   // of the link: A, B or C
 	sentSeq  []uint32 // protocol A: of the last sending of each operation
 	ackSeq   uint32
@@ -218,6 +221,8 @@ func (e *engine) env() peer.Env {
 	v := peer.Env{Now: time.Duration(e.now()), Fresh: random64(), Idle: true}
 	if e.store != nil {
 		v.OOS = e.store.bits.Count()
+	}
+	if e.path != nil {
 		v.Unconfirmed = e.path.Unconfirmed()
 		v.Idle = e.path.Idle() && e.reading == 0
 	}
@@ -316,13 +321,14 @@ func (e *engine) follow() {
 		e.settle()
 	}
 	e.unpark()
+	e.followDisk()
 	e.followHeal()
 	e.sendStatus()
 }
 
 // checkPeerTimeout drops a peer that answers pings but not requests.
 func (e *engine) checkPeerTimeout() {
-	if e.conn.link == nil || e.path == nil || !e.path.Waiting() {
+	if e.conn.link == nil || e.path == nil || !e.path.Waiting() && len(e.conn.asked) == 0 {
 		e.conn.heardAck = e.now()
 		return
 	}
@@ -337,7 +343,7 @@ func (e *engine) checkPeerTimeout() {
 
 // writeBack writes changed bitmap pages now and then, so that little is left for a detach.
 func (e *engine) writeBack() {
-	if e.store == nil || e.metaBusy != nil || e.now().Sub(e.bitmapAt) < block.BitmapWriteback {
+	if !e.hasDisk() || e.metaBusy != nil || e.now().Sub(e.bitmapAt) < block.BitmapWriteback {
 		return
 	}
 	e.bitmapAt = e.now()
@@ -357,7 +363,7 @@ const writebackPages = 64
 func (e *engine) startMeta(j *job) {
 	j.done = make(chan struct{})
 	e.metaBusy = j.done
-	e.workers.add(j)
+	e.carry(j)
 }
 
 // waitMeta waits for the metadata job under way, before metadata is written on the engine's own goroutine.
@@ -366,18 +372,3 @@ func (e *engine) waitMeta() {
 		e.workers.wait(e.metaBusy)
 	}
 }
-
-// diskFailed gives the backing disk up after an error: nothing is retried (DESIGN, LAYOUT rule 6).
-func (e *engine) diskFailed(err error) {
-	if e.store == nil || !e.machine.HasDisk() {
-		return
-	}
-	e.log.Error("the backing disk failed and is detached", "disk", e.volume.Disk, "err", err)
-	e.path.Break(errDiskFailed)
-	e.machine.Detached(e.env(), true)
-	if e.cfg.Resource.Disk(e.volume).Text("on-io-error", "detach") == "call-local-io-error" {
-		e.runHandler("local-io-error")
-	}
-}
-
-var errDiskFailed = errors.New("the backing disk failed")

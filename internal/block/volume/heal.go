@@ -204,7 +204,7 @@ func nextPiece(b *metadata.Bitmap, size int64) (writepath.Span, bool) {
 func (e *engine) beginHealJob(j *job) {
 	e.heal.saving = true
 	e.reading++
-	e.workers.add(j)
+	e.carry(j)
 }
 
 // healJobDone takes a job of a heal or an undo back.

@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/block"
 	"holdfast/internal/block/generation"
+	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
@@ -102,17 +103,24 @@ func (e *engine) linkUp(l *replica.Link, attempt int) {
 	e.conn.link, e.conn.closing = l, false
 	e.conn.receiver = writepath.NewReceiver()
 	e.conn.received = e.conn.received[:0]
+	e.conn.asked = map[uint64]*kernel.Request{}
 	e.conn.bitmapIn, e.conn.seq, e.conn.ackSeq, e.conn.heardAck = nil, 0, 0, e.now()
 	e.conn.protocol = e.protocol()
 	e.machine.SetVerifyAlg(e.cfg.Resource.Net().Text("verify-alg", ""))
+	e.machine.SetNoData(e.cfg.Resource.Setting().Text("on-no-data-accessible", "io-error") == "suspend-io")
 	e.machine.SetPolicies(e.cfg.Resource.Net().Bool("always-asbp", false))
 	if e.path != nil {
-		e.path.SetForeign(l.Features&wire.FeatureHoldfast == 0)
+		e.path.SetForeign(e.foreign())
 	}
 	l.Start(e.pool, func(p replica.Packet) { e.inbox.post(event{link: l, packet: decode(p)}) },
 		func(reason string, silent bool) { e.inbox.call(func() { e.linkDown(l, reason, silent) }) })
 	e.machine.LinkUp(e.env(), peer.LinkInfo{Protocol: l.Protocol, Features: l.Features, ResolveConflicts: l.ResolveConflicts,
 		PeerDevice: l.PeerDevice, PeerInstance: l.PeerInstance})
+}
+
+// foreign tells whether the peer is connected and no holdfast.
+func (e *engine) foreign() bool {
+	return e.conn.link != nil && e.conn.link.Features&wire.FeatureHoldfast == 0
 }
 
 // closeLink drops the connection: nothing of it is listened to any more.
@@ -132,6 +140,7 @@ func (e *engine) linkDown(l *replica.Link, reason string, silent bool) {
 	e.endResync()
 	e.endVerify()
 	e.machine.LinkDown(e.env(), reason, silent)
+	e.askedLost()
 }
 
 // protocolInfo is P_PROTOCOL as this node's configuration has it.
@@ -174,9 +183,11 @@ func afterSB(word string) uint32 {
 
 func (e *engine) sizesInfo() wire.SizesInfo {
 	s := wire.SizesInfo{MaxBIO: block.MaxIO}
-	if e.store != nil {
+	if e.hasDisk() {
 		s.Disk, s.Current = uint64(e.store.capacity()/512), uint64(e.store.size/512)
 		s.User = uint64(e.cfg.Resource.Disk(e.volume).Bytes("size", 0) / 512)
+	} else if e.target != nil {
+		s.Current = uint64(e.target.Size() / 512)
 	}
 	if e.conn.link.Features&wire.FeatureWriteSame != 0 {
 		s.HasLimits, s.PhysicalBlock, s.LogicalBlock, s.IOMin, s.Discard = true, 512, 512, 512, true

@@ -73,7 +73,7 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 	case wire.Data, wire.Trim, wire.Zeroes:
 		return e.onWrite(l, p)
 	case wire.Barrier:
-		if e.store == nil {
+		if !e.hasDisk() {
 			return fmt.Errorf("no disk here")
 		}
 		e.conn.receiver.Barrier(p.number)
@@ -84,6 +84,10 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 		if e.path == nil || !e.path.BarrierAck(p.number) {
 			return fmt.Errorf("number %d is not waited for", p.number)
 		}
+	case wire.DataReply:
+		return e.onDataReply(l, p)
+	case wire.NegDReply:
+		return e.onReadRefused(p)
 	case wire.DataRequest:
 		return e.onReadRequest(l, p)
 	case wire.RSDataRequest, wire.RSThinReq, wire.CsumRSRequest:
@@ -102,7 +106,7 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 		return e.onVerifyResult(p)
 	case wire.PingAck:
 		e.finishPinged()
-	case wire.UnplugRemote, wire.DelayProbe, wire.SyncParam, wire.NegDReply:
+	case wire.UnplugRemote, wire.DelayProbe, wire.SyncParam:
 	case wire.Bitmap, wire.CompressedBM:
 		return e.onBitmap(p)
 	default:
@@ -203,7 +207,7 @@ func (e *engine) onOutOfSync(p *packet) error {
 
 // onBitmap merges a part of the peer's bitmap. Both sides know from the states when it comes.
 func (e *engine) onBitmap(p *packet) error {
-	if e.store == nil || e.machine.Conn() != wire.WFBitMapS && e.machine.Conn() != wire.WFBitMapT {
+	if !e.hasDisk() || e.machine.Conn() != wire.WFBitMapS && e.machine.Conn() != wire.WFBitMapT {
 		return fmt.Errorf("bitmap while %s", e.machine.Conn())
 	}
 	if e.conn.bitmapIn == nil {
@@ -222,7 +226,7 @@ func (e *engine) onBitmap(p *packet) error {
 
 // span checks a range the peer names.
 func (e *engine) span(sector uint64, bytes, most int64) (writepath.Span, error) {
-	if e.store == nil {
+	if !e.hasDisk() {
 		return writepath.Span{}, fmt.Errorf("no disk here")
 	}
 	size := uint64(e.store.size)

@@ -47,12 +47,12 @@ func (e *engine) complete(r *kernel.Request, err error) {
 
 func (e *engine) handleRequest(r *kernel.Request) {
 	switch {
-	case e.machine.Resuming():
+	case e.machine.Resuming() || e.machine.NoData() && e.machine.IsPrimary() && r.Op == kernel.Read:
 		e.parked = append(e.parked, r)
-	case !e.machine.IsPrimary() || e.store == nil:
+	case !e.machine.IsPrimary() || e.path == nil:
 		e.complete(r, errSecondary)
 	case r.Op != kernel.Flush && !e.inside(r):
-		e.complete(r, fmt.Errorf("request of %d bytes at %d on a device of %d: %w", r.Length, r.Offset, e.store.size, unix.EINVAL))
+		e.complete(r, fmt.Errorf("request of %d bytes at %d on a device of %d: %w", r.Length, r.Offset, e.target.Size(), unix.EINVAL))
 	case r.Op == kernel.Read:
 		e.noteApplication()
 		e.read(r)
@@ -70,13 +70,13 @@ func (e *engine) inside(r *kernel.Request) bool {
 	if r.Op == kernel.Discard || r.Op == kernel.WriteZeroes {
 		most = block.MaxDiscard
 	}
-	return r.Offset >= 0 && r.Length > 0 && r.Length <= most && r.Offset <= e.store.size-r.Length &&
+	return r.Offset >= 0 && r.Length > 0 && r.Length <= most && r.Offset <= e.target.Size()-r.Length &&
 		(r.Offset|r.Length)%disk.SectorSize == 0
 }
 
 // unpark serves what waited for the decision on a resumed Primary.
 func (e *engine) unpark() {
-	if len(e.parked) == 0 || e.machine.Resuming() {
+	if len(e.parked) == 0 || e.machine.Resuming() || e.machine.NoData() {
 		return
 	}
 	list := e.parked
@@ -88,10 +88,14 @@ func (e *engine) unpark() {
 }
 
 func (e *engine) read(r *kernel.Request) {
+	if e.missing(r.Offset, r.Length) {
+		e.readThere(r)
+		return
+	}
 	e.reading++
 	j := e.jobs.get()
 	j.work, j.purpose, j.dev, j.off, j.data, j.request = doRead, forRead, e.store.data, r.Offset, r.Data[:r.Length], r
-	e.workers.add(j)
+	e.carry(j)
 }
 
 func (e *engine) admit(r *kernel.Request) {
@@ -141,7 +145,7 @@ func (e *engine) pathEffect(f *writepath.Effect) {
 	case writepath.FlushLocal:
 		j := e.jobs.get()
 		j.work, j.purpose, j.dev = doFlush, forPathSync, e.store.data
-		e.workers.add(j)
+		e.carry(j)
 	case writepath.LogExtents:
 		e.logJob = true
 		e.startLog()
@@ -167,12 +171,12 @@ func (e *engine) writeLocal(id writepath.ID) {
 		j.work = doZero
 	}
 	e.stats.written += uint64(r.Length)
-	e.workers.add(j)
+	e.carry(j)
 }
 
 // startLog writes the next activity log transaction once no other metadata is being written.
 func (e *engine) startLog() {
-	if !e.logJob || e.metaBusy != nil || e.store == nil {
+	if !e.logJob || e.metaBusy != nil || !e.hasDisk() {
 		return
 	}
 	t, ok := e.path.BeginLog(e.logBlock)
@@ -188,21 +192,28 @@ func (e *engine) startLog() {
 
 // handleJob takes a finished job back.
 func (e *engine) handleJob(j *job) {
+	e.under--
 	if j.purpose == forLog || j.purpose == forBitmap {
 		e.metaBusy = nil
 	}
 	if j.err != nil {
-		e.diskFailed(j.err)
+		e.jobFailed(j)
 	}
 	switch j.purpose {
 	case forRead:
 		e.reading--
 		e.stats.read += uint64(len(j.data))
-		e.complete(j.request, j.err)
+		if j.err != nil {
+			e.readAgain(j.request, j.err)
+		} else {
+			e.complete(j.request, nil)
+		}
 	case forPath:
-		e.path.LocalDone(j.id, j.err)
+		e.localDone(j)
 	case forPathSync:
-		e.path.LocalFlushed(j.err)
+		if e.path != nil {
+			e.path.LocalFlushed(j.err)
+		}
 	case forLog:
 		if j.err == nil {
 			e.logJob = false

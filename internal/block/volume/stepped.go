@@ -106,7 +106,7 @@ func (s *Stepped) Meet() {
 func (s *Stepped) Submit(r *kernel.Request) { s.e.target.Submit(r) }
 
 // Attached tells whether there is a disk, so that requests may be submitted.
-func (s *Stepped) Attached() bool { return s.e.target != nil && s.e.store != nil }
+func (s *Stepped) Attached() bool { return s.e.target != nil && s.e.path != nil }
 
 // Primary tells whether the volume serves requests, and of which epoch.
 func (s *Stepped) Primary() (epoch uint64, ok bool) {

@@ -122,7 +122,7 @@ func (e *engine) resyncLocked(id writepath.ID) {
 	j.buffer = e.pool.Get(int(r.span.Len()))
 	j.data = j.buffer.B
 	j.resync = r
-	e.workers.add(j)
+	e.carry(j)
 }
 
 // resyncRead sends what was read.
@@ -199,7 +199,7 @@ func (e *engine) pumpTarget() {
 		e.sync.finish = finishFlushing
 		j := e.jobs.get()
 		j.work, j.purpose, j.dev, j.link = doFlush, forFinish, e.store.data, e.conn.link
-		e.workers.add(j)
+		e.carry(j)
 	}
 }
 

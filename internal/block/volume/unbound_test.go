@@ -69,14 +69,11 @@ func TestDisconnectAndBitmapResync(t *testing.T) {
 
 // TestReadEndsAfterItsPrimary: what was read before the volume lost its role is given to nobody after it.
 func TestReadEndsAfterItsPrimary(t *testing.T) {
-	p := newPair(t, "")
-	p.synced()
+	p, _ := bound(t)
 	waiting, let := p.a.disk.delayReads()
 	read := p.a.submit(kernel.Read, 0, make([]byte, 4096), 4096)
 	<-waiting
-	p.a.disk.mu.Lock()
-	p.a.disk.failing = errors.New("the disk is broken")
-	p.a.disk.mu.Unlock()
+	p.a.disk.fail()
 	if err := p.a.wait(p.a.submit(kernel.Write, 8192, fill(1, 4096), 4096)); err == nil {
 		t.Error("a broken disk took a write")
 	}

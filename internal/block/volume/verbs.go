@@ -4,9 +4,9 @@ import (
 	"fmt"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/wire"
-	"holdfast/internal/block/writepath"
 )
 
 // drbdsetup's exit codes: 10 for what the kernel refuses, 11 for a refused change of state.
@@ -89,6 +89,9 @@ func (e *engine) doConnect(discard bool) api.VolumeReply {
 }
 
 func (e *engine) doAttach() api.VolumeReply {
+	if e.store != nil && !e.machine.HasDisk() {
+		return failed(codeFailed, "%d: Failure: the failed disk has not ended all its requests yet; try again", e.volume.Minor)
+	}
 	if e.store != nil {
 		return failed(codeFailed, "%d: Failure: (124) Device is attached to a disk (use detach first)", e.volume.Minor)
 	}
@@ -107,9 +110,9 @@ func (e *engine) doAttach() api.VolumeReply {
 		s.close()
 		return failed(codeFailed, "%d: Failure: attach %s: %v", e.volume.Minor, e.volume.Disk, err)
 	}
-	e.store = s
+	e.store, e.metaBusy = s, nil
 	e.instance = randomName() // what a former attachment has acknowledged may be lost: the peer must not take this for it
-	e.path = writepath.New(s.size, s.log, s.bits)
+	e.path = e.newPath()
 	e.ops, e.logJob = nil, false
 	e.machine.Attached(e.env(), peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}, resume)
 	if e.target == nil {
@@ -168,13 +171,17 @@ func (e *engine) doSecondary(done func(api.VolumeReply)) {
 	})
 }
 
-// doDetach gives the disk back. A Primary keeps it: reads are local.
+// doDetach gives the disk back. A Primary can do without if the peer's disk has all the data.
 func (e *engine) doDetach(done func(api.VolumeReply)) {
 	switch {
 	case e.store == nil:
 		done(api.VolumeReply{})
-	case e.machine.IsPrimary() || e.machine.Resuming():
+	case !e.machine.HasDisk():
+		e.dropped = append(e.dropped, func() { done(api.VolumeReply{}) })
+	case !e.machine.MayDropDisk():
 		done(e.machine.Refusal(wire.NoUpToDateDisk))
+	case e.machine.IsPrimary():
+		e.detachPrimary(done)
 	default:
 		e.closeLink("the disk is being detached")
 		e.whenDrained(func() { done(e.detach()) })
@@ -190,6 +197,20 @@ func (e *engine) whenDrained(f func()) {
 		}
 		f()
 	})
+}
+
+// detachPrimary takes the disk away from a Primary, which goes on with the peer's. What it writes from now on this disk lacks,
+// and its metadata says so before the first such write.
+func (e *engine) detachPrimary(done func(api.VolumeReply)) {
+	e.waitMeta()
+	e.machine.Superblock(&e.store.sb)
+	e.store.sb.Flags &^= metadata.WasUpToDate | metadata.PrimaryInd
+	if err := e.store.markClean(e.path); err != nil {
+		done(failed(codeFailed, "%d: Failure: detach: %v", e.volume.Minor, err))
+		return
+	}
+	e.dropped = append(e.dropped, func() { done(api.VolumeReply{}) })
+	e.machine.Detached(e.env(), false)
 }
 
 func (e *engine) detach() api.VolumeReply {

@@ -101,11 +101,11 @@ func (e *engine) receiverEffect(f *writepath.Effect) {
 		if j.work != doRead {
 			e.stats.written += uint64(j.length)
 		}
-		e.workers.add(j)
+		e.carry(j)
 	case writepath.FlushLocal:
 		j := e.jobs.get()
 		j.work, j.purpose, j.dev, j.link = doFlush, forPeerSync, e.store.data, e.conn.link
-		e.workers.add(j)
+		e.carry(j)
 	case writepath.AckBarrier:
 		replica.SendMeta(e.conn.link, wire.BarrierAck, wire.BarrierInfo{Number: f.Number, Writes: f.Writes})
 	}

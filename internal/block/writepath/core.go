@@ -82,6 +82,7 @@ type op struct {
 	phase   phase
 	local   bool // not yet done here
 	remote  bool // not yet done there
+	there   bool // the peer has it
 	logged  bool // has references in the activity log
 	nextRef uint32
 	err     error
@@ -100,6 +101,8 @@ type Core struct {
 	peer   Peer
 	held   bool
 	broken error // once set, everything fails with it
+	// without: there is no local disk; forgiving: an error of it is none as long as the peer has the write. See disk.go.
+	without, forgiving bool
 
 	waitReady   []ID // granted, not started
 	waitLog     []ID // starved, then those behind
@@ -208,13 +211,22 @@ func (c *Core) granted(id ID) {
 		o.phase = ready
 		c.waitReady = append(c.waitReady, id)
 	default:
-		c.enterLog(id)
+		c.enter(id)
 	}
 }
 
 // stopped tells that nothing new is to be started.
 func (c *Core) stopped() bool {
 	return c.held || c.peer == Suspended || len(c.current) > 8*block.MaxEpoch
+}
+
+// enter begins with an operation whose range is its own.
+func (c *Core) enter(id ID) {
+	if c.without {
+		c.startThere(id)
+		return
+	}
+	c.enterLog(id)
 }
 
 // enterLog takes the extents of an operation into the activity log.
@@ -317,7 +329,7 @@ func (c *Core) LogDone() {
 
 // feedLog lets those starved of extents try again.
 func (c *Core) feedLog() {
-	for len(c.waitLog) > 0 && !c.stopped() && c.broken == nil {
+	for len(c.waitLog) > 0 && !c.stopped() && c.broken == nil && !c.without {
 		head := c.waitLog[0]
 		c.enterLog(head)
 		if len(c.waitLog) > 0 && c.waitLog[0] == head {
@@ -356,6 +368,7 @@ func (c *Core) LocalDone(id ID, err error) {
 	o.local = false
 	if err != nil && o.err == nil {
 		o.err = err
+		c.lacksHere(o.Span)
 	}
 	c.advance(id)
 }
@@ -366,7 +379,7 @@ func (c *Core) PeerAck(id ID) bool {
 	if !c.awaited(id) {
 		return false
 	}
-	c.ops[id].remote = false
+	c.ops[id].remote, c.ops[id].there = false, true
 	c.advance(id)
 	return true
 }
@@ -384,7 +397,9 @@ func (c *Core) PeerFailed(id ID) bool {
 	}
 	s := c.ops[id].Span
 	c.oos.SetBytes(s.Start, s.Len())
-	return c.PeerAck(id)
+	c.ops[id].remote = false
+	c.advance(id)
+	return true
 }
 
 // PeerInSync is PeerAck of a peer being resynced, which says that the blocks the operation wrote whole are in sync now.
@@ -392,8 +407,9 @@ func (c *Core) PeerInSync(id ID) bool {
 	if !c.awaited(id) {
 		return false
 	}
-	s := c.ops[id].Span
-	c.oos.ClearBytes(s.Start, s.Len(), c.size)
+	if s := c.ops[id].Span; c.ops[id].err == nil {
+		c.oos.ClearBytes(s.Start, s.Len(), c.size)
+	}
 	return c.PeerAck(id)
 }
 
@@ -403,7 +419,7 @@ func (c *Core) advance(id ID) {
 	if o.phase != running || o.local || o.remote && !planted.AckBeforePeer {
 		return
 	}
-	fua, err := o.FUA, o.err
+	fua, err := o.FUA, c.verdict(o)
 	o.phase = finished
 	c.settle(id)
 	switch {

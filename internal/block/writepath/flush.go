@@ -10,6 +10,10 @@ func (c *Core) startGroup() {
 	if len(c.waitFlush) == 0 && !c.forced {
 		return
 	}
+	if c.without {
+		c.startGroupThere()
+		return
+	}
 	c.forced = false
 	c.started++
 	g := &c.group
@@ -41,7 +45,7 @@ func (c *Core) LocalFlushed(err error) {
 		return
 	}
 	c.group.local = false
-	if err != nil {
+	if err != nil && !c.without {
 		c.Break(err)
 	}
 	c.closeGroup()
@@ -67,7 +71,7 @@ func (c *Core) closeGroup() {
 	}
 	g.running = false
 	err := g.err
-	if err == nil {
+	if err == nil && c.log != nil {
 		c.log.Confirm(c.started)
 	}
 	for _, id := range append([]ID(nil), g.members...) {

@@ -45,10 +45,10 @@ func (c *Core) resume() {
 			c.finish(id, c.broken)
 		case c.stopped():
 			c.waitReady = append(c.waitReady, id)
-		case c.ops[id].logged:
+		case c.ops[id].logged && !c.without:
 			c.start(id)
 		default:
-			c.enterLog(id)
+			c.enter(id)
 		}
 	}
 }
@@ -108,6 +108,9 @@ func (c *Core) PeerGone() {
 	}
 	if c.group.running && c.group.remote {
 		c.group.remote = false
+		if c.without {
+			c.group.err = ErrNoData
+		}
 		c.closeGroup()
 	}
 	c.thaw()

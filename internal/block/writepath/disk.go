@@ -1,0 +1,102 @@
+package writepath
+
+import (
+	"errors"
+
+	"holdfast/internal/block/metadata"
+)
+
+// A Primary whose disk has failed, or was given back, goes on with the peer's: every write is the peer's alone. With
+// on-io-error pass_on it keeps the disk, and a write the disk refused is the peer's alone, and out of sync.
+
+// ErrNoData is what a request gets when no disk has the data: neither the local one nor the peer's.
+var ErrNoData = errors.New("no disk with up-to-date data can be reached")
+
+// errRefusedThere: the peer could not store what this side has no disk for.
+var errRefusedThere = errors.New("the peer's disk refused the write, and there is none here")
+
+// NewWithout makes the write path of a volume of size bytes that has no local disk.
+func NewWithout(size int64) *Core {
+	return &Core{size: size, oos: metadata.NewBitmap(size), without: true}
+}
+
+// Without tells that there is no local disk.
+func (c *Core) Without() bool { return c.without }
+
+// Forgive says whether an error of the local disk is forgiven (on-io-error pass_on) where the peer has the write.
+func (c *Core) Forgive(on bool) { c.forgiving = on }
+
+// DropDisk: from now on there is no local disk. What it is carrying out is still answered by LocalDone and LocalFlushed, but
+// neither its success nor its failure counts.
+func (c *Core) DropDisk() {
+	if c.without || c.broken != nil {
+		return
+	}
+	c.without = true
+	if c.group.running && c.group.local && c.peer != Up {
+		c.group.err = ErrNoData
+	}
+	waiting := append(append([]ID(nil), c.waitCommit...), c.waitLog...)
+	c.waitCommit, c.waitLog, c.logAsked = nil, nil, false
+	for _, id := range waiting {
+		if c.stopped() {
+			c.ops[id].phase = ready
+			c.waitReady = append(c.waitReady, id)
+			continue
+		}
+		c.startThere(id)
+	}
+	c.startGroup()
+}
+
+// TakeDisk: there is a local disk again, with its activity log and bitmap; every block the peer alone has is set in it.
+func (c *Core) TakeDisk(log *metadata.ActivityLog, oos *metadata.Bitmap) {
+	c.without, c.log, c.oos = false, log, oos
+}
+
+// startThere carries an operation out on the peer's disk alone.
+func (c *Core) startThere(id ID) {
+	if c.peer != Up {
+		c.settle(id)
+		c.finish(id, ErrNoData)
+		return
+	}
+	c.ops[id].phase = running
+	c.send(id)
+}
+
+// startGroupThere flushes the peer's disk alone.
+func (c *Core) startGroupThere() {
+	c.forced = false
+	c.started++
+	g := &c.group
+	g.running, g.local, g.err = true, false, nil
+	g.members, c.waitFlush = c.waitFlush, g.members[:0]
+	if c.peer != Up {
+		g.err = ErrNoData
+	}
+	g.remote = c.peer == Up && c.sendBarrier()
+	c.closeGroup()
+}
+
+// lacksHere: the local disk refused a write.
+func (c *Core) lacksHere(s Span) {
+	if c.forgiving && !c.without {
+		c.oos.SetBytes(s.Start, s.Len())
+	}
+}
+
+// verdict is how an operation ends that both sides have answered.
+func (c *Core) verdict(o *op) error {
+	switch {
+	case c.without && o.there:
+		return nil
+	case c.without && c.peer == Up:
+		return errRefusedThere
+	case c.without:
+		return ErrNoData
+	case o.err != nil && c.forgiving && o.there:
+		return nil
+	}
+	return o.err
+}
