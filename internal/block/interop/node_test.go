@@ -31,7 +31,8 @@ type node struct {
 	text   string // configuration
 	cancel context.CancelFunc
 	ended  chan error
-	disks  []disk.Device // opened by the process
+	disks  []disk.Device                 // opened by the process
+	wrap   func(disk.Device) disk.Device // changes a disk that is opened, if not nil
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -104,10 +105,14 @@ func (n *node) start() {
 	n.disks = nil
 	open := func(path string) (disk.Device, error) {
 		d, err := backing.Open(path)
-		if err == nil {
-			n.disks = append(n.disks, d)
+		if err != nil {
+			return nil, err
 		}
-		return d, err
+		n.disks = append(n.disks, d)
+		if n.wrap != nil {
+			return n.wrap(d), nil
+		}
+		return d, nil
 	}
 	vc := volume.Config{OpenDisk: open, Root: n.root, Resource: res, Node: "nodeB", Clock: clock.System{}, Log: log,
 		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
@@ -284,6 +289,13 @@ func (n *node) wait(r *ioRequest) error {
 		n.t.Fatalf("request at %d not answered; status %+v", r.Offset, n.last())
 	}
 	return nil
+}
+
+func (n *node) read(off, length int64) []byte {
+	n.t.Helper()
+	p := aligned(int(length))
+	must(n.t, n.wait(n.submit(kernel.Read, off, p, length)))
+	return p
 }
 
 func (n *node) write(off int64, data []byte) {

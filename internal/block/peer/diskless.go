@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"holdfast/internal/block/generation"
+	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
 )
 
@@ -16,7 +17,7 @@ func (m *Machine) SetNoData(hold bool) { m.holdNoData = hold }
 
 // Served tells whether the peer's disk has all the data and can be asked for it.
 func (m *Machine) Served() bool {
-	return m.linkUp && m.peer.disk == generation.UpToDate && (m.conn == wire.Connected || m.targeting())
+	return m.linkUp && m.peer.disk == generation.UpToDate && m.conn >= wire.Connected
 }
 
 // NoData tells that requests are held back until a disk with the data can be reached.
@@ -27,8 +28,8 @@ func (m *Machine) MayDropDisk() bool {
 	return m.resume == nil && (!m.primary() || !m.view.Bound && m.conn == wire.Connected && m.Served())
 }
 
-// withoutDisk: a Primary has no disk any more.
-func (m *Machine) withoutDisk(failed bool) {
+// withoutDisk: a Primary has no disk any more; whole tells whether it had all the data.
+func (m *Machine) withoutDisk(whole bool) {
 	if m.view.Bound {
 		m.fail("the backing disk failed", false)
 		if m.linkUp {
@@ -36,13 +37,19 @@ func (m *Machine) withoutDisk(failed bool) {
 		}
 		return
 	}
-	m.exposed = m.uuids.Current
+	switch {
+	case whole:
+		m.exposed = m.uuids.Current
+	case m.exposed == 0 && m.peer.hasUUIDs:
+		m.exposed = m.peer.uuids.Set.Current
+	}
 	m.do(PathDropDisk)
 	m.emit(Effect{Do: SaveRole, Number: m.epoch})
 	switch {
 	case m.Served() && m.conn == wire.Connected:
 		m.sendState()
 		m.warn("the disk is gone; the peer's serves this Primary")
+		m.thaw()
 		return
 	case m.linkUp:
 		m.emit(Effect{Do: CloseLink, Text: "the disk was detached"})
@@ -139,3 +146,74 @@ func (m *Machine) leansOnPeer() bool {
 
 // Lacking tells whether the disk does not have all the data: what is out of sync is not on it.
 func (m *Machine) Lacking() bool { return m.disk <= generation.Inconsistent }
+
+// MayAttach tells whether a Primary without a disk may take one: the peer can be asked what it lacks, or it has the very data
+// the users have seen. The error is DRBD's.
+func (m *Machine) MayAttach(uuids generation.Set) error {
+	switch {
+	case !m.primary():
+		return nil
+	case m.pending.verb != "" || m.noData && m.linkUp:
+		return fmt.Errorf("(-7) %s", wire.InTransientState)
+	case m.conn == wire.Connected && m.Served(), generation.Same(uuids.Current, m.exposed):
+		return nil
+	}
+	return fmt.Errorf("(-20) Can only attach to data with current UUID=%016X", m.exposed)
+}
+
+// attachedPrimary: a Primary that had no disk has one. What the peer is sent until it knows is lacking here, so that nothing
+// is sent until the generations have been compared, and the bitmaps exchanged.
+func (m *Machine) attachedPrimary(a Attach) {
+	sb := metadata.Superblock{Flags: a.Flags}
+	m.attached, m.uuids, m.device, m.size = true, a.UUIDs.WithRole(true), a.Device, a.Size
+	m.crashed, m.outdated = false, false
+	m.offered = min(sb.Disk(), generation.Outdated)
+	if m.conn != wire.Connected { // MayAttach has seen that it is the same data
+		m.disk = generation.UpToDate
+		m.do(Store)
+		m.tookDisk()
+		return
+	}
+	m.disk = generation.Negotiating
+	m.freeze("a disk is being attached")
+	m.do(SendSizes)
+	m.sendUUIDs()
+	m.sendState()
+	m.linkAt = m.env.Now
+}
+
+// knownDisk is the state the handshake counts with.
+func (m *Machine) knownDisk() generation.DiskState {
+	if m.disk == generation.Negotiating {
+		return m.offered
+	}
+	return m.disk
+}
+
+// acceptDisk tells whether a disk that was attached to a Primary can be used: the peer's data, which is in use, replaces its
+// own, or is the same.
+func (m *Machine) acceptDisk(out generation.Outcome) bool {
+	if out.Refuse == "" && (out.Verdict.Target() || out.Verdict == generation.InSync) {
+		m.disk = m.offered
+		return true
+	}
+	why := out.Refuse
+	if why == "" {
+		why = "its data is not older than the peer's: " + out.Verdict.String()
+	}
+	m.emit(Effect{Do: DropDisk, Text: why})
+	return false
+}
+
+// tookDisk: from here on a Primary's writes go to its new disk too.
+func (m *Machine) tookDisk() {
+	if !m.primary() {
+		return
+	}
+	m.do(PathTakeDisk)
+	m.emit(Effect{Do: SaveRole, Number: m.epoch})
+	if !m.noData || m.disk == generation.UpToDate {
+		m.noData = false
+		m.thaw()
+	}
+}

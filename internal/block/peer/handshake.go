@@ -41,7 +41,7 @@ func (m *Machine) reconsider(before remote, st wire.States) bool {
 	if m.conn != wire.Connected {
 		return false
 	}
-	if st.Disk == generation.Negotiating { // it has attached a disk
+	if st.Disk == generation.Negotiating || m.disk == generation.Negotiating { // one has attached a disk
 		return true
 	}
 	forced := m.disk == generation.Inconsistent && before.disk == generation.Inconsistent &&
@@ -78,7 +78,8 @@ func (m *Machine) handshake(before remote, st wire.States) {
 	}
 	first := m.conn == wire.WFReportParams
 	attaching := !first && st.Disk != before.disk && before.disk < generation.Inconsistent
-	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.disk, Discard: m.discard, Changes: m.env.OOS}
+	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.knownDisk(), Discard: m.discard,
+		Attaching: m.disk == generation.Negotiating, Changes: m.env.OOS}
 	peer := generation.Host{
 		Side:    generation.Side{Set: m.peer.uuids.Set, Primary: st.Role == wire.Primary, CrashedPrimary: m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0},
 		Disk:    st.Disk,
@@ -91,6 +92,10 @@ func (m *Machine) handshake(before remote, st wire.States) {
 		if !m.boundVerdict(&out, st) {
 			return
 		}
+	}
+	negotiating := m.disk == generation.Negotiating
+	if negotiating && !m.acceptDisk(out) {
+		return
 	}
 	m.splitBrain(out)
 	if out.Refuse == "" && both {
@@ -112,6 +117,9 @@ func (m *Machine) handshake(before remote, st wire.States) {
 		m.sendUUIDs() // the peer's new disk waits for them
 	}
 	m.carryOut(out.Verdict, first, st)
+	if negotiating && m.conn == wire.Connected {
+		m.tookDisk()
+	}
 }
 
 const twoPrimaries = "both nodes are Primary, and two primaries are not allowed"
@@ -295,7 +303,9 @@ func (m *Machine) PeerSyncUUID(e Env, name uint64) {
 	m.uuids = m.uuids.StartTarget(name)
 	m.disk = generation.Inconsistent
 	m.conn = wire.SyncTarget
-	m.do(WriteBitmap, Store, StartTarget)
+	m.do(WriteBitmap, Store)
+	m.tookDisk()
+	m.do(StartTarget)
 	m.settlePause()
 	m.log(fmt.Sprintf("resync as SyncTarget: %d KiB", e.OOS*4))
 }
@@ -306,7 +316,7 @@ func (m *Machine) TargetDone(e Env) {
 	if !m.targeting() {
 		return
 	}
-	m.uuids = m.uuids.FinishTarget(m.peer.uuids.Set, false)
+	m.uuids = m.uuids.FinishTarget(m.peer.uuids.Set, m.primary())
 	m.peer.uuids.Set.Bitmap = 0
 	m.disk, m.conn, m.crashed = generation.UpToDate, wire.Connected, false
 	m.peer.disk = generation.UpToDate

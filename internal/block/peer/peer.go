@@ -38,6 +38,7 @@ const (
 	ClearAllBits                 // clear every bit, and write them durably
 	WriteBitmap                  // write changed pages of the bitmap durably
 	MarkExtents                  // set the bits of all extents in the activity log
+	SendSizes                    // P_SIZES
 	SendFirst                    // P_PROTOCOL, P_SYNC_PARAM, P_SIZES
 	SendUUIDs                    // P_UUIDS of UUIDs; the shell adds the count of bits
 	SendState                    // P_STATE of Word
@@ -62,6 +63,7 @@ const (
 	PathSuspend                  // the connection is lost, its acknowledgements are still needed
 	PathGone                     // go on without the peer
 	PathDropDisk                 // go on without the local disk
+	PathTakeDisk                 // go on with the local disk again
 	PathHold                     // acknowledge and start nothing
 	PathRelease                  // end of PathHold
 	PathBreak                    // fail everything, because of Text
@@ -136,6 +138,7 @@ type Machine struct {
 	discard  bool   // connect --discard-my-data
 	// exposed is the generation a Primary without a disk has shown its users; noData and holdNoData: see lostData.
 	exposed            uint64
+	offered            generation.DiskState // of a disk that is Negotiating: what its flags say
 	noData, holdNoData bool
 	heal               healing
 
@@ -261,6 +264,10 @@ type Attach struct {
 // Attached: the disk is there, its activity log applied if it was a crashed Primary.
 func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 	m.begin(e)
+	if m.primary() {
+		m.attachedPrimary(a)
+		return
+	}
 	m.attached, m.uuids, m.device, m.size = true, a.UUIDs, a.Device, a.Size
 	m.crashed = a.Flags&(metadata.PrimaryInd|metadata.CrashedPrimary) != 0
 	m.outdated = a.Flags&metadata.PeerOutdated != 0
@@ -298,12 +305,13 @@ func (m *Machine) Detached(e Env, failed bool) {
 	}
 	m.attached = false
 	m.endHeal("the disk is gone")
+	whole := m.disk >= generation.Consistent
 	m.disk = generation.Diskless
 	if failed {
 		m.disk = generation.Failed
 	}
 	if m.primary() {
-		m.withoutDisk(failed)
+		m.withoutDisk(whole)
 		return
 	}
 	if m.linkUp {

@@ -30,7 +30,8 @@ type side struct {
 	broken  string
 	mode    string // of the write path
 	held    bool
-	saves   int // how often a heal has saved what differs
+	without bool // the path is without a local disk
+	saves   int  // how often a heal has saved what differs
 	replies []api.VolumeReply
 	queue   []Effect // packets for the other side
 	log     []string
@@ -75,6 +76,12 @@ func (s *side) effect(e Effect) {
 		s.mode = "suspended"
 	case PathGone:
 		s.mode = "gone"
+	case PathDropDisk:
+		s.without = true
+	case PathTakeDisk:
+		s.without = false
+	case DropDisk:
+		s.loseDisk(true)
 	case PathHold:
 		s.held = true
 	case PathRelease:
@@ -85,7 +92,7 @@ func (s *side) effect(e Effect) {
 		s.replies = append(s.replies, e.Reply)
 	case Log, Warn:
 		s.log = append(s.log, e.Text)
-	case SendFirst, SendUUIDs, SendState, SendBitmap, SendSyncUUID, SendChange, SendConnChange, SendReply, SendConnReply:
+	case SendFirst, SendSizes, SendUUIDs, SendState, SendBitmap, SendSyncUUID, SendChange, SendConnChange, SendReply, SendConnReply:
 		if e.Do == SendUUIDs {
 			e.UUIDs.Bits = s.bits
 		}

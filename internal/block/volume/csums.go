@@ -85,6 +85,7 @@ func (e *engine) onInSync(p *packet) error {
 		return fmt.Errorf("this node is %s", e.machine.Conn())
 	}
 	e.sync.target.Done(time.Duration(e.now()), s.Start, s.Len(), true)
+	e.unlockTarget(s.Start)
 	e.pumpTarget()
 	return nil
 }

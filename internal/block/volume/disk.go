@@ -2,6 +2,7 @@ package volume
 
 import (
 	"errors"
+	"fmt"
 
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/metadata"
@@ -135,4 +136,19 @@ func (e *engine) localDone(j *job) {
 	if e.path != nil {
 		e.path.LocalDone(j.id, j.err)
 	}
+}
+
+// fitForPrimary makes a new disk of a Primary as large as the device its users have.
+func (e *engine) fitForPrimary(s *store) error {
+	if err := e.machine.MayAttach(s.sb.UUIDs); err != nil {
+		return err
+	}
+	size := e.target.Size()
+	if s.capacity() < size {
+		return fmt.Errorf("(111) Low.dev. smaller than requested DRBD-dev. size: it has room for %d bytes of %d", s.capacity(), size)
+	}
+	if s.size == size {
+		return nil
+	}
+	return s.shrink(size)
 }

@@ -78,6 +78,15 @@ func (d *memDisk) WriteAt(p []byte, off int64) error {
 	return nil
 }
 
+// exchange puts another disk in this one's place, and this one's content in that.
+func (d *memDisk) exchange(o *memDisk) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now, o.now = o.now, d.now
+	d.durable, o.durable = o.durable, d.durable
+	d.dirty, o.dirty = o.dirty, d.dirty
+}
+
 // heal makes bad blocks good again.
 func (d *memDisk) heal() {
 	d.mu.Lock()

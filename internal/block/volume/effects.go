@@ -132,6 +132,9 @@ func (e *engine) pathOrder(f *peer.Effect) bool {
 		e.path.PeerGone()
 	case peer.PathDropDisk:
 		e.dropDisk()
+	case peer.PathTakeDisk:
+		e.path.TakeDisk(e.store.log, e.store.bits)
+		e.path.Forgive(e.onIOError() == "pass_on")
 	case peer.PathHold:
 		e.path.Hold()
 	case peer.PathRelease:
@@ -204,6 +207,8 @@ func (e *engine) sendEffect(f *peer.Effect) {
 	case peer.SendFirst:
 		replica.Send(l, wire.Protocol, e.protocolInfo(), nil, nil)
 		replica.Send(l, wire.SyncParam89, e.syncParams(), nil, nil)
+		replica.Send(l, wire.Sizes, e.sizesInfo(), nil, nil)
+	case peer.SendSizes:
 		replica.Send(l, wire.Sizes, e.sizesInfo(), nil, nil)
 	case peer.SendUUIDs:
 		u := f.UUIDs

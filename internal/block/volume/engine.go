@@ -118,9 +118,11 @@ type syncState struct {
 	finish   finishStep
 	reads    map[writepath.ID]*resyncRead // by lock
 	source   resync.Source
-	waiting  []*resyncRead         // asked for by the target, and not begun
-	csums    hash.Hash             // target: ask with a digest of what is here; nil if not
-	byOffset map[int64]*resyncRead // sent, not acknowledged
+	waiting  []*resyncRead                   // asked for by the target, and not begun
+	locks    map[writepath.ID]writepath.Span // target, while Primary: the ranges asked for
+	locked   map[int64]writepath.ID          // the same by offset
+	csums    hash.Hash                       // target: ask with a digest of what is here; nil if not
+	byOffset map[int64]*resyncRead           // sent, not acknowledged
 }
 
 // carrier carries jobs out, and delivers each to the engine afterwards.

@@ -327,3 +327,75 @@ func TestLocalIOErrorHandler(t *testing.T) {
 		}
 	}
 }
+
+// TestPrimaryTakesADisk: while it writes, a Primary without a disk gets one, the old or a blank one, and is resynced.
+func TestPrimaryTakesADisk(t *testing.T) {
+	for _, blank := range []bool{false, true} {
+		t.Run(fmt.Sprintf("blank %v", blank), func(t *testing.T) {
+			p := newPair(t, "")
+			p.synced()
+			w := p.a.writer(true)
+			w.more(50)
+			p.a.ok(api.VolumeDo{Verb: api.VolumeDetach})
+			p.a.untilState("Connected", "Diskless", "UpToDate")
+			w.more(50)
+			if blank {
+				p.a.disk.exchange(newMemDisk(diskSize + 8<<20))
+				p.a.disk.format(t, 0xa11ce0009)
+			}
+			p.a.ok(api.VolumeDo{Verb: api.VolumeAttach})
+			w.more(50)
+			p.a.untilState("Connected", "UpToDate", "UpToDate")
+			p.b.untilState("Connected", "UpToDate", "UpToDate")
+			w.more(50)
+			w.finish()
+			p.a.flush()
+			w.intact(p.a)
+			w.intact(p.b)
+			p.identical()
+		})
+	}
+}
+
+// TestAttachIsCut: the connection is lost while a Primary's new disk is being resynced: it is given up again, and the data
+// is where it was.
+func TestAttachIsCut(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	p.a.write(0, fill(1, 1<<20))
+	p.a.ok(api.VolumeDo{Verb: api.VolumeRate, RateKiB: 64})
+	p.a.ok(api.VolumeDo{Verb: api.VolumeDetach})
+	p.a.write(4096, fill(2, 4096))
+	p.a.ok(api.VolumeDo{Verb: api.VolumeAttach})
+	p.a.until("the resync", func(s *api.VolumeStatus) bool { return s.Conn == "SyncTarget" && s.Role == "Primary" })
+	if got := p.a.read(0, 1<<20); !bytes.Equal(got[:4096], fill(1, 4096)) || !bytes.Equal(got[4096:8192], fill(2, 4096)) {
+		t.Error("read what the disk does not have yet")
+	}
+	p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	p.a.untilState("WFConnection", "Diskless", "DUnknown")
+	p.b.ok(api.VolumeDo{Verb: api.VolumeConnect})
+	p.a.untilState("Connected", "Diskless", "UpToDate")
+	if got := p.a.read(4096, 4096); !bytes.Equal(got, fill(2, 4096)) {
+		t.Error("another content")
+	}
+}
+
+// TestPrimaryRefusesADisk: one with other data, or too small, changes nothing.
+func TestPrimaryRefusesADisk(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	p.a.write(0, fill(1, 4096))
+	p.a.ok(api.VolumeDo{Verb: api.VolumeDetach})
+	small := newMemDisk(diskSize - 8<<20)
+	small.format(t, 0xa11ce0009)
+	p.a.disk.exchange(small)
+	if r := p.a.do(api.VolumeDo{Verb: api.VolumeAttach}); r.Code != 10 || !strings.Contains(r.Error, "(111) Low.dev. smaller") {
+		t.Errorf("%+v", r)
+	}
+	p.a.disk.exchange(small)
+	p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	p.a.untilState("WFConnection", "Diskless", "DUnknown")
+	if r := p.a.do(api.VolumeDo{Verb: api.VolumeAttach}); r.Code != 10 || !strings.Contains(r.Error, "Can only attach to data with current UUID=") {
+		t.Errorf("%+v", r)
+	}
+}

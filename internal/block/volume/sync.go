@@ -44,6 +44,7 @@ func (e *engine) startSource() {
 }
 
 func (e *engine) startTarget() {
+	e.sync.locks, e.sync.locked = map[writepath.ID]writepath.Span{}, map[int64]writepath.ID{}
 	e.sync.target = resync.NewTarget(e.store.bits, e.store.size)
 	e.sync.target.SetRate(e.env().Now, e.resyncCeiling())
 	e.sync.progress = resync.NewProgress(e.env().Now, e.store.bits.Count())
@@ -60,6 +61,9 @@ func (e *engine) endResync() {
 		if !r.reading {
 			e.path.Unlock(r.lock)
 		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.sync.locks)) {
+		e.path.Unlock(id)
 	}
 	e.sync = syncState{}
 	e.statusDue = true
@@ -111,6 +115,10 @@ func (e *engine) noteApplication() {
 
 // resyncLocked: no write is under way on the range; it can be read.
 func (e *engine) resyncLocked(id writepath.ID) {
+	if s, ours := e.sync.locks[id]; ours {
+		e.ask(s.Start, s.Len())
+		return
+	}
 	r := e.sync.reads[id]
 	if r == nil {
 		e.verifyLocked(id)
@@ -189,17 +197,40 @@ func (e *engine) pumpTarget() {
 		if !ok {
 			break
 		}
-		if e.sync.csums != nil {
-			e.askWithCsum(off, n)
+		if !e.machine.IsPrimary() {
+			e.ask(off, n)
 			continue
 		}
-		replica.Send(e.conn.link, wire.RSDataRequest, wire.BlockRequest{Sector: uint64(off / 512), BlockID: wire.IDSyncer, Bytes: uint32(n)}, nil, nil)
+		// The application's writes to it wait, so that older content never overwrites newer.
+		s := writepath.Span{Start: off, End: off + n}
+		id := e.path.Admit(writepath.Op{Kind: writepath.Lock, Span: s})
+		e.sync.locks[id], e.sync.locked[off] = s, id
 	}
 	if t.Complete() && e.sync.finish == notFinished {
 		e.sync.finish = finishFlushing
 		j := e.jobs.get()
 		j.work, j.purpose, j.dev, j.link = doFlush, forFinish, e.store.data, e.conn.link
 		e.carry(j)
+	}
+}
+
+// ask asks the source for a range.
+func (e *engine) ask(off, n int64) {
+	switch {
+	case e.conn.link == nil || e.conn.closing:
+	case e.sync.csums != nil:
+		e.askWithCsum(off, n)
+	default:
+		replica.Send(e.conn.link, wire.RSDataRequest, wire.BlockRequest{Sector: uint64(off / 512), BlockID: wire.IDSyncer, Bytes: uint32(n)}, nil, nil)
+	}
+}
+
+// unlockTarget gives a range back that is here now.
+func (e *engine) unlockTarget(off int64) {
+	if id, ok := e.sync.locked[off]; ok {
+		delete(e.sync.locked, off)
+		delete(e.sync.locks, id)
+		e.path.Unlock(id)
 	}
 }
 
@@ -221,6 +252,7 @@ func (e *engine) onResyncReply(l *replica.Link, p *packet) error {
 func (e *engine) resyncWritten(j *job) {
 	if e.sync.target != nil {
 		e.sync.target.Done(time.Duration(e.now()), j.off, j.length, j.err == nil)
+		e.unlockTarget(j.off)
 		e.pumpTarget()
 	}
 }

@@ -102,7 +102,11 @@ func (e *engine) doAttach() api.VolumeReply {
 	if e.alExtents > 0 {
 		s.extents = e.alExtents
 	}
+	primary := e.machine.IsPrimary()
 	resume, err := e.files.loadRole()
+	if err == nil && primary {
+		err = e.fitForPrimary(s)
+	}
 	if err == nil {
 		err = s.recover()
 	}
@@ -111,10 +115,14 @@ func (e *engine) doAttach() api.VolumeReply {
 		return failed(codeFailed, "%d: Failure: attach %s: %v", e.volume.Minor, e.volume.Disk, err)
 	}
 	e.store, e.metaBusy = s, nil
+	if primary {
+		e.machine.Attached(e.env(), attachOf(s), nil)
+		return api.VolumeReply{}
+	}
 	e.instance = randomName() // what a former attachment has acknowledged may be lost: the peer must not take this for it
 	e.path = e.newPath()
 	e.ops, e.logJob = nil, false
-	e.machine.Attached(e.env(), peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}, resume)
+	e.machine.Attached(e.env(), attachOf(s), resume)
 	if e.target == nil {
 		e.target = &target{e: e}
 		e.target.size.Store(s.size)
@@ -125,6 +133,10 @@ func (e *engine) doAttach() api.VolumeReply {
 	e.target.size.Store(s.size)
 	e.log.Info("attached", "disk", e.volume.Disk, "bytes", s.size, "uuids", s.sb.UUIDs.String())
 	return api.VolumeReply{}
+}
+
+func attachOf(s *store) peer.Attach {
+	return peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}
 }
 
 // doPrimary promotes once no write of an earlier connection or tenure is under way.
