@@ -46,6 +46,8 @@ const (
 	VolumeSuspendIO        VolumeVerb = "suspend-io"
 	VolumeResumeIO         VolumeVerb = "resume-io"
 	VolumeOutdate          VolumeVerb = "outdate"
+	// VolumeResize changes the size of the device while it is in use, to what both disks have room for or to SizeBytes.
+	VolumeResize VolumeVerb = "resize"
 	// VolumeAdjust reads the configuration again and applies what differs; VolumeShow gives what runs, in Config.
 	VolumeAdjust VolumeVerb = "adjust"
 	VolumeShow   VolumeVerb = "show"
@@ -68,6 +70,11 @@ type VolumeDo struct {
 	Epoch uint64 `json:"epoch,omitempty"`
 	// RateKiB is the most a resync to this node moves per second, for VolumeRate; 0: no bound but the configuration's.
 	RateKiB uint64 `json:"rate_kib,omitempty"`
+	// SizeBytes is the size VolumeResize is to lead to, 0 for the largest. AssumePeerHasSpace allows it without the peer, of an
+	// unbound volume only; AssumeClean has the new blocks not resynced.
+	SizeBytes          int64 `json:"size_bytes,omitempty"`
+	AssumePeerHasSpace bool  `json:"assume_peer_has_space,omitempty"`
+	AssumeClean        bool  `json:"assume_clean,omitempty"`
 	// File is the absolute path of the file with the saved blocks: made by VolumeHeal, read by VolumeHealUndo.
 	File string `json:"file,omitempty"`
 	// Whole has VolumeHeal save every block of the volume, so that it can be undone whatever is written later.

@@ -28,6 +28,14 @@ type Device interface {
 	Close() error
 }
 
+// Growing is a Device whose capacity may change while it is open.
+type Growing interface {
+	Device
+	// Measure looks at the capacity anew and returns it; Size gives it from then on. Its caller sees to it that nothing is
+	// under way beyond the smaller of the two.
+	Measure() (int64, error)
+}
+
 // Kind is what an Operation does.
 type Kind uint8
 

@@ -19,7 +19,7 @@ import (
 type Device struct {
 	file  *os.File
 	path  string
-	size  int64
+	size  atomic.Int64
 	align int
 	block bool
 	past  bool // opened with O_DIRECT, past the page cache
@@ -28,7 +28,10 @@ type Device struct {
 	queue atomic.Pointer[queue] // nil before the first Start, and where the kernel has none
 }
 
-var _ disk.AsyncDevice = (*Device)(nil)
+var (
+	_ disk.AsyncDevice = (*Device)(nil)
+	_ disk.Growing     = (*Device)(nil)
+)
 
 // Open opens the block device or regular file at path for reading and writing. A block device is opened exclusively: it
 // fails with EBUSY while it is mounted or held by another volume; a file is locked instead.
@@ -87,7 +90,8 @@ func (d *Device) measure() error {
 		if err != nil {
 			return fmt.Errorf("size of backing file %s: %w", d.path, err)
 		}
-		d.size, d.align = info.Size()&^(disk.SectorSize-1), fileAlign(fd)
+		d.size.Store(info.Size() &^ (disk.SectorSize - 1))
+		d.align = fileAlign(fd)
 		return nil
 	}
 	var size uint64
@@ -98,7 +102,8 @@ func (d *Device) measure() error {
 	if err != nil {
 		return fmt.Errorf("sector size of backing disk %s: %w", d.path, err)
 	}
-	d.size, d.align = int64(size), logical
+	d.size.Store(int64(size))
+	d.align = logical
 	return nil
 }
 
@@ -113,7 +118,25 @@ func fileAlign(fd int) int {
 }
 
 // Size is the capacity in bytes.
-func (d *Device) Size() int64 { return d.size }
+func (d *Device) Size() int64 { return d.size.Load() }
+
+// Measure asks the kernel for the capacity again.
+func (d *Device) Measure() (int64, error) {
+	if d.block {
+		var size uint64
+		if err := ioctl(int(d.file.Fd()), unix.BLKGETSIZE64, unsafe.Pointer(&size)); err != nil {
+			return 0, fmt.Errorf("size of backing disk %s: %w", d.path, err)
+		}
+		d.size.Store(int64(size))
+		return int64(size), nil
+	}
+	info, err := d.file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("size of backing file %s: %w", d.path, err)
+	}
+	d.size.Store(info.Size() &^ (disk.SectorSize - 1))
+	return d.size.Load(), nil
+}
 
 // Align is the unit, in bytes, in which the device itself reads and writes; smaller accesses are widened by this package.
 func (d *Device) Align() int { return d.align }

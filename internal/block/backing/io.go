@@ -22,8 +22,8 @@ func Buffer(n int) []byte {
 }
 
 func (d *Device) check(off, length int64) error {
-	if off < 0 || length < 0 || off%disk.SectorSize != 0 || length%disk.SectorSize != 0 || off > d.size-length {
-		return fmt.Errorf("%s: range %d+%d is not within the device of %d bytes, in sectors", d.path, off, length, d.size)
+	if off < 0 || length < 0 || off%disk.SectorSize != 0 || length%disk.SectorSize != 0 || off > d.size.Load()-length {
+		return fmt.Errorf("%s: range %d+%d is not within the device of %d bytes, in sectors", d.path, off, length, d.size.Load())
 	}
 	return nil
 }

@@ -43,6 +43,12 @@ type Target interface {
 	Size() int64
 }
 
+// Resizer is a Frontend whose device can follow a change of the target's size while it is in use.
+type Resizer interface {
+	// Resize has the kernel look at Target.Size again.
+	Resize() error
+}
+
 // Frontend is a running kernel device.
 type Frontend interface {
 	// DevicePath is the block device node the kernel gave, such as /dev/loop7.

@@ -28,6 +28,22 @@ func NewBitmap(size int64) *Bitmap {
 	return &Bitmap{size: n, words: make([]uint64, words), dirty: make([]bool, pages)}
 }
 
+// Resize makes it the bitmap of a volume of another size in bytes. New blocks are in sync; of the last block of the smaller
+// size, if it was a part, the bit stays.
+func (b *Bitmap) Resize(size int64) {
+	next := NewBitmap(size)
+	for i := range min(len(b.words), len(next.words)) {
+		w := b.words[i]
+		if left := next.size - uint64(i)*wordBits; left < wordBits {
+			w &= 1<<left - 1
+		}
+		next.words[i] = w
+		next.count += uint64(bits.OnesCount64(w))
+	}
+	copy(next.dirty, b.dirty)
+	*b = *next
+}
+
 // Bits is the number of blocks.
 func (b *Bitmap) Bits() uint64 { return b.size }
 

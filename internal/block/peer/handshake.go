@@ -294,6 +294,10 @@ func (m *Machine) PeerSyncUUID(e Env, name uint64) {
 		m.pending = request{}
 		m.agreed(p)
 	}
+	if m.conn == wire.Connected && m.resize.resync { // of the blocks a larger device has more
+		m.conn = wire.WFSyncUUID
+	}
+	m.resize.resync = false
 	if m.conn != wire.WFSyncUUID {
 		m.confused("P_SYNC_UUID")
 		return

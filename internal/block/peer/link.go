@@ -101,6 +101,7 @@ func (m *Machine) LinkDown(e Env, why string, silent bool) {
 	m.linkUp = false
 	was := m.conn
 	m.healLinkDown()
+	m.resizeLinkDown()
 	m.unlink()
 	switch was {
 	case wire.SyncSource, wire.SyncTarget, wire.PausedSyncS, wire.PausedSyncT:
@@ -244,11 +245,23 @@ func (m *Machine) PeerProtocol(e Env, ours, theirs wire.ProtocolInfo) {
 	}
 }
 
-// PeerSizes: P_SIZES came.
-func (m *Machine) PeerSizes(e Env, s wire.SizesInfo) {
+// PeerSizes: P_SIZES came; room is what the local disk has room for, in bytes, and user the size it is to have, in sectors,
+// 0 for as much as there is.
+func (m *Machine) PeerSizes(e Env, s wire.SizesInfo, room int64, user uint64) {
 	m.begin(e)
 	m.peer.sizes, m.peer.hasSizes = s, true
-	if !m.attached || s.Disk == 0 && s.Current == 0 {
+	switch {
+	case m.conn >= wire.Connected:
+		if m.conn == wire.Connected {
+			m.resizeSizes(s, room)
+		}
+		return
+	case !m.attached || s.Disk == 0 && s.Current == 0:
+		return
+	}
+	if size := m.growsAtConnect(s, room, user); size != 0 {
+		m.resize = resizing{user: s.User}
+		m.grow(size, GrowFresh)
 		return
 	}
 	theirs := s.Current
@@ -260,7 +273,7 @@ func (m *Machine) PeerSizes(e Env, s wire.SizesInfo) {
 	}
 	ours := uint64(m.size / 512)
 	switch {
-	case theirs >= ours: // a peer whose disk is larger makes its device smaller, or refuses
+	case theirs >= ours, m.growsThere(s, user): // a peer whose disk is larger makes its device smaller, or refuses
 	case generation.Same(m.uuids.Current, generation.JustCreated) && !m.primary() && m.disk == generation.Inconsistent:
 		m.size = int64(theirs) * 512
 		m.emit(Effect{Do: Resize, Number: theirs * 512})

@@ -38,7 +38,7 @@ const (
 	ClearAllBits                 // clear every bit, and write them durably
 	WriteBitmap                  // write changed pages of the bitmap durably
 	MarkExtents                  // set the bits of all extents in the activity log
-	SendSizes                    // P_SIZES
+	SendSizes                    // P_SIZES with Number as the operator's size in sectors and the flags Word; ID not 0: wants the peer's
 	SendFirst                    // P_PROTOCOL, P_SYNC_PARAM, P_SIZES
 	SendUUIDs                    // P_UUIDS of UUIDs; the shell adds the count of bits
 	SendState                    // P_STATE of Word
@@ -50,6 +50,7 @@ const (
 	SendConnReply                // P_CONN_ST_CHG_REPLY of Return
 	CloseLink                    // drop the connection because of Text; LinkDown follows if it was up
 	DropDisk                     // give the disk up as one that has failed, because of Text
+	Grow                         // change the size of the device in use to Number bytes, then call Resized; Word is what becomes of new blocks
 	Resize                       // make the device Number bytes long; nothing on it counts
 	StartVerify                  // compare the disks: ask, or answer, as the connection's state says
 	EndVerify                    // the comparison ended or was broken off
@@ -173,6 +174,7 @@ type Machine struct {
 	alone     bool   // wants to go on without the peer, of a volume the log may be taking in
 	aloneAt   uint64 // version of the record when that began
 
+	resize  resizing
 	pending request
 }
 

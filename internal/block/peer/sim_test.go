@@ -30,6 +30,9 @@ type side struct {
 	broken  string
 	mode    string // of the write path
 	held    bool
+	roomFor int64 // of a disk that has grown
+	grown   []Effect
+	growErr error
 	without bool // the path is without a local disk
 	saves   int  // how often a heal has saved what differs
 	replies []api.VolumeReply
@@ -80,6 +83,12 @@ func (s *side) effect(e Effect) {
 		s.without = true
 	case PathTakeDisk:
 		s.without = false
+	case Grow:
+		s.grown = append(s.grown, e)
+		if e.Word == GrowFresh {
+			s.bits += 100
+		}
+		s.m.Resized(s.env(), int64(e.Number), s.growErr)
 	case DropDisk:
 		s.loseDisk(true)
 	case PathHold:
@@ -124,7 +133,13 @@ func (s *side) deliver(e Effect) {
 	switch e.Do {
 	case SendFirst:
 		m.PeerProtocol(s.env(), wire.ProtocolInfo{Protocol: 3}, wire.ProtocolInfo{Protocol: 3})
-		m.PeerSizes(s.env(), wire.SizesInfo{Disk: uint64(s.other.m.size / 512), Current: uint64(s.other.m.size / 512)})
+		s.deliverSizes(wire.SizesInfo{Current: uint64(s.other.m.size / 512)})
+	case SendSizes:
+		i := wire.SizesInfo{User: e.Number, DDSFlags: uint16(e.Word), Current: uint64(s.other.m.size / 512)}
+		if e.ID != 0 {
+			i.Current = 0
+		}
+		s.deliverSizes(i)
 	case SendUUIDs:
 		m.PeerUUIDs(s.env(), e.UUIDs)
 	case SendState:
@@ -144,6 +159,20 @@ func (s *side) deliver(e Effect) {
 		m.ConnChangeReply(s.env(), e.Return)
 	}
 	s.run()
+}
+
+// deliverSizes passes P_SIZES on, with what the other side's disk has room for.
+func (s *side) deliverSizes(i wire.SizesInfo) {
+	i.Disk = uint64(s.other.room() / 512)
+	s.m.PeerSizes(s.env(), i, s.room(), 0)
+}
+
+// room is what the disk has room for, in bytes: the device's size unless it has grown.
+func (s *side) room() int64 {
+	if s.roomFor != 0 {
+		return s.roomFor
+	}
+	return s.m.size
 }
 
 type simPair struct{ a, b *side }

@@ -339,6 +339,10 @@ func (m *Machine) Tick(e Env) {
 	case api.VolumeDisconnect:
 		m.disconnected()
 		return
+	case api.VolumeResize:
+		m.endResize(codeFailed, "the peer did not change its size in time")
+		m.resize = resizing{growTo: m.resize.growTo}
+		return
 	case api.VolumeSecondary:
 		m.answer(p.id, m.refusalFor(wire.InTransientState, "requests are still under way ("+m.frozen+")"))
 	default:

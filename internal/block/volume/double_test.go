@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -127,7 +128,24 @@ func (d *memDisk) WriteZeroes(off, n int64) error {
 	return nil
 }
 
-func (d *memDisk) Size() int64  { return int64(len(d.now)) }
+func (d *memDisk) Size() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return int64(len(d.now))
+}
+
+// Measure is Size: the disk is always as large as it is.
+func (d *memDisk) Measure() (int64, error) { return d.Size(), nil }
+
+// grow makes the disk larger, with something on what is new.
+func (d *memDisk) grow(n int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range []*[]byte{&d.now, &d.durable} {
+		*p = append(*p, bytes.Repeat([]byte{0x5a}, int(n))...)
+	}
+}
+
 func (d *memDisk) Close() error { return nil }
 
 // powerCut leaves a disk with what was durable; the old handle fails from now on.
@@ -214,4 +232,4 @@ func must(t testing.TB, err error) {
 	}
 }
 
-var _ disk.Device = (*memDisk)(nil)
+var _ disk.Growing = (*memDisk)(nil)

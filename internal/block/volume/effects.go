@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
@@ -38,6 +39,8 @@ func (e *engine) machineEffect(f *peer.Effect) {
 		e.storeFile(f)
 	case peer.DropDisk:
 		e.diskFailed(errors.New(f.Text))
+	case peer.Grow:
+		e.startGrow(f)
 	case peer.Resize:
 		e.shrink(int64(f.Number))
 	case peer.StartVerify:
@@ -185,9 +188,13 @@ func (e *engine) shrink(size int64) {
 	e.refit()
 }
 
-// refit makes the kernel's device anew if it has another size than the volume.
+// refit gives the kernel's device the volume's size: while it is in use, or by making it anew.
 func (e *engine) refit() {
 	if e.front == nil || e.frontSize == e.target.Size() {
+		return
+	}
+	if r, ok := e.front.(kernel.Resizer); ok {
+		e.resizeFrontend(r)
 		return
 	}
 	e.reopenFrontend(func(r api.VolumeReply) {
@@ -209,7 +216,7 @@ func (e *engine) sendEffect(f *peer.Effect) {
 		replica.Send(l, wire.SyncParam89, e.syncParams(), nil, nil)
 		replica.Send(l, wire.Sizes, e.sizesInfo(), nil, nil)
 	case peer.SendSizes:
-		replica.Send(l, wire.Sizes, e.sizesInfo(), nil, nil)
+		replica.Send(l, wire.Sizes, e.sizesAnswer(f), nil, nil)
 	case peer.SendUUIDs:
 		u := f.UUIDs
 		if e.store != nil {

@@ -74,6 +74,9 @@ type engine struct {
 	sync  syncState
 	check verifyState
 	heal  healState
+	move  *moving // the metadata is to be moved
+	grow  *growing
+	user  int64 // the size an operator wants, in bytes; 0: the configuration's
 	rate  int64 // an operator's ceiling of a resync, bytes per second; 0 if none was set
 	stats counters
 
@@ -323,6 +326,7 @@ func (e *engine) follow() {
 		e.settle()
 	}
 	e.unpark()
+	e.followResize()
 	e.followDisk()
 	e.followHeal()
 	e.sendStatus()

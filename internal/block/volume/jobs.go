@@ -43,6 +43,7 @@ const (
 	forVerify                      // a read to compare
 	forFinish                      // the flush at the end of a resync
 	forHeal                        // a heal or its undo
+	forGrow                        // new blocks are zeroed, and that is made durable
 )
 
 // job is a piece of disk I/O, carried out by a worker and returned to the engine.

@@ -185,7 +185,7 @@ func (e *engine) sizesInfo() wire.SizesInfo {
 	s := wire.SizesInfo{MaxBIO: block.MaxIO}
 	if e.hasDisk() {
 		s.Disk, s.Current = uint64(e.store.capacity()/512), uint64(e.store.size/512)
-		s.User = uint64(e.cfg.Resource.Disk(e.volume).Bytes("size", 0) / 512)
+		s.User = uint64(e.userSize() / 512)
 	} else if e.target != nil {
 		s.Current = uint64(e.target.Size() / 512)
 	}

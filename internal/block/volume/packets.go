@@ -110,13 +110,13 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 	case wire.Bitmap, wire.CompressedBM:
 		return e.onBitmap(p)
 	default:
-		return e.onStatePacket(p)
+		return e.onStatePacket(l, p)
 	}
 	return nil
 }
 
 // onStatePacket decodes what is for the machine.
-func (e *engine) onStatePacket(p *packet) error {
+func (e *engine) onStatePacket(l *replica.Link, p *packet) error {
 	switch p.command {
 	case wire.Protocol:
 		var v wire.ProtocolInfo
@@ -129,7 +129,7 @@ func (e *engine) onStatePacket(p *packet) error {
 		if err := v.Decode(p.body); err != nil {
 			return err
 		}
-		e.machine.PeerSizes(e.env(), v)
+		e.peerSizes(l, v)
 	case wire.SyncParam89:
 		var v wire.SyncParams
 		if err := v.Decode(p.body); err != nil {

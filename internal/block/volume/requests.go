@@ -233,6 +233,8 @@ func (e *engine) handleJob(j *job) {
 		e.peerRead(j)
 	case forFinish:
 		e.finishFlushed(j)
+	case forGrow:
+		e.growJobDone(j)
 	case forHeal:
 		e.healJobDone(j)
 	}

@@ -48,6 +48,8 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.SuspendIO(e.env(), e.await(done), do.Verb == api.VolumeSuspendIO)
 	case api.VolumeVerify:
 		e.machine.Verify(e.env(), e.await(done))
+	case api.VolumeResize:
+		e.doResize(do, done)
 	case api.VolumeAdjust:
 		e.doAdjust(done)
 	case api.VolumeRate:

@@ -54,6 +54,34 @@ func (c *Core) TakeDisk(log *metadata.ActivityLog, oos *metadata.Bitmap) {
 	c.without, c.log, c.oos = false, log, oos
 }
 
+// Quiet tells that nothing is under way that the activity log on disk speaks of.
+func (c *Core) Quiet() bool {
+	if c.group.running || c.without {
+		return !c.group.running
+	}
+	for i := range c.ops {
+		if p := c.ops[i].phase; p == logging || p == running {
+			return false
+		}
+	}
+	return true
+}
+
+// TakeLog goes on with another, empty activity log, as after the metadata has moved. The path must be Quiet and held.
+func (c *Core) TakeLog(log *metadata.ActivityLog) {
+	c.log = log
+	for i := range c.ops {
+		c.ops[i].logged = false
+	}
+	for _, id := range c.waitLog {
+		c.ops[id].phase = ready
+	}
+	c.waitReady, c.waitLog, c.logAsked = append(c.waitLog, c.waitReady...), nil, false
+}
+
+// Resize says that the volume has another size in bytes; its bitmap has been resized.
+func (c *Core) Resize(size int64) { c.size = size }
+
 // startThere carries an operation out on the peer's disk alone.
 func (c *Core) startThere(id ID) {
 	if c.peer != Up {
