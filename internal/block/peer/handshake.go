@@ -78,20 +78,9 @@ func (m *Machine) handshake(before remote, st wire.States) {
 	}
 	first := m.conn == wire.WFReportParams
 	attaching := !first && st.Disk != before.disk && before.disk < generation.Inconsistent
-	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.knownDisk(), Discard: m.discard,
-		Attaching: m.disk == generation.Negotiating, Changes: m.env.OOS}
-	peer := generation.Host{
-		Side:    generation.Side{Set: m.peer.uuids.Set, Primary: st.Role == wire.Primary, CrashedPrimary: m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0},
-		Disk:    st.Disk,
-		Discard: m.peer.uuids.Flags&wire.UUIDDiscardMyData != 0, Attaching: attaching,
-		Changes: m.peer.uuids.Bits,
-	}
-	out := generation.Handshake(self, peer, generation.Link{Protocol: m.link.Protocol,
-		NewPeer: m.link.Features&wire.FeatureWriteSame != 0, ResolveConflicts: m.link.ResolveConflicts, Policies: m.policies})
-	if m.adopted() {
-		if !m.boundVerdict(&out, st) {
-			return
-		}
+	out := m.compare(st, attaching)
+	if m.adopted() && !m.boundVerdict(&out, st) {
+		return
 	}
 	negotiating := m.disk == generation.Negotiating
 	if negotiating && !m.acceptDisk(out) {
@@ -120,6 +109,20 @@ func (m *Machine) handshake(before remote, st wire.States) {
 	if negotiating && m.conn == wire.Connected {
 		m.tookDisk()
 	}
+}
+
+// compare holds the two histories against each other by DRBD's rules; attaching tells that the peer has just taken its disk.
+func (m *Machine) compare(st wire.States, attaching bool) generation.Outcome {
+	self := generation.Host{Side: generation.Side{Set: m.uuids, Primary: m.primary(), CrashedPrimary: m.crashed}, Disk: m.knownDisk(), Discard: m.discard,
+		Attaching: m.disk == generation.Negotiating, Changes: m.env.OOS}
+	peer := generation.Host{
+		Side:    generation.Side{Set: m.peer.uuids.Set, Primary: st.Role == wire.Primary, CrashedPrimary: m.peer.uuids.Flags&wire.UUIDCrashedPrimary != 0},
+		Disk:    st.Disk,
+		Discard: m.peer.uuids.Flags&wire.UUIDDiscardMyData != 0, Attaching: attaching,
+		Changes: m.peer.uuids.Bits,
+	}
+	return generation.Handshake(self, peer, generation.Link{Protocol: m.link.Protocol,
+		NewPeer: m.link.Features&wire.FeatureWriteSame != 0, ResolveConflicts: m.link.ResolveConflicts, Policies: m.policies})
 }
 
 const twoPrimaries = "both nodes are Primary, and two primaries are not allowed"

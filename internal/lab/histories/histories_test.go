@@ -235,15 +235,54 @@ func (s *stage) restarted(t *testing.T, host string, after time.Time) time.Time 
 	return time.Time{}
 }
 
-// volumeKilled: the volume's process dies and is replaced under the mounted file system.
+// volumeKills is how often volumeKilled kills.
+const volumeKills = 20
+
+// volumeKilled: the volume's process dies again and again, and is replaced under the mounted file system. Neither the database
+// and its clients nor a program that reads back what it writes sees an error.
 func volumeKilled(ctx context.Context, t *testing.T, s *stage) {
 	before := s.incumbent(ctx, t)
+	failed, _ := s.rows.Failed()
 	active := s.lab.Host(before.Primary)
-	old := killProcess(ctx, t, active, "[v]olume "+tutorial.Volume)
-	s.awaitOther(ctx, t, active, "[v]olume "+tutorial.Volume, old)
-	s.awaitServed(ctx, t)
-	s.awaitWhole(ctx, t)
+	verified := s.verifiedWrites(ctx, t, active)
+	for range volumeKills {
+		old := killProcess(ctx, t, active, "[v]olume "+tutorial.Volume)
+		s.awaitOther(ctx, t, active, "[v]olume "+tutorial.Volume, old)
+		s.awaitServed(ctx, t)
+		s.awaitWhole(ctx, t)
+	}
+	verified()
+	if after, err := s.rows.Failed(); after != failed {
+		t.Errorf("%d inserts failed, the last with: %v", after-failed, err)
+	}
 	s.wantSame(ctx, t, before)
+}
+
+// verifiedWrites has fio write to the volume's file system on a host, past the page cache, and read everything back, until the
+// function returned is called, which fails the test if anything differed or could not be read or written.
+func (s *stage) verifiedWrites(ctx context.Context, t *testing.T, h *lab.Host) (stop func()) {
+	t.Helper()
+	const dir, enough = "/var/lib/mysql/holdfast-fio", "/run/enough"
+	fio := h.Command(ctx, "sh", "-c", "rm -f "+enough+"; mkdir -p "+dir+"; while [ ! -e "+enough+" ]; do "+
+		"fio --name=verify --directory="+dir+" --size=8m --rw=randrw --bs=4k --ioengine=libaio --direct=1 --iodepth=8 "+
+		"--verify=crc32c --verify_backlog=256 --verify_fatal=1 || exit 1; done")
+	var out bytes.Buffer
+	fio.Stdout, fio.Stderr = &out, &out
+	if err := fio.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.await(ctx, t, "fio has begun", func() bool {
+		_, code, err := typed(ctx, h, "ls "+dir+"/verify*", "")
+		return err == nil && code == 0
+	})
+	return func() {
+		t.Helper()
+		sh(ctx, t, h, "touch "+enough)
+		if err := fio.Wait(); err != nil || !strings.Contains(out.String(), "err= 0") {
+			t.Errorf("fio: %v\n%s", err, out.String())
+		}
+		sh(ctx, t, h, "rm -r "+dir)
+	}
 }
 
 // onlyTheGuard: on the active host nothing but the guard does anything: the daemon is stopped, and the volume process is
@@ -264,7 +303,8 @@ func onlyTheGuard(ctx context.Context, t *testing.T, s *stage) {
 	if _, err := active.Disk(ctx, labdisk.Command{Do: "heal"}); err != nil {
 		t.Fatal(err)
 	}
-	sh(ctx, t, active, fmt.Sprintf(both, "CONT", "CONT"))
+	// The daemon that goes on may have killed the volume's process before it is to go on.
+	sh(ctx, t, active, fmt.Sprintf(both, "CONT", "CONT")+"; true")
 }
 
 // databaseKilled: the server and the script that would restart it die; the cluster starts them again on the same host.

@@ -151,6 +151,13 @@ func (c *Client) fail(err error) {
 	}
 }
 
+// Failed is how many attempts have failed so far, and why the last did.
+func (c *Client) Failed() (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed, c.err
+}
+
 func (c *Client) ack(a Ack) {
 	c.mu.Lock()
 	c.acks = append(c.acks, a)
