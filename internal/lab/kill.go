@@ -32,13 +32,18 @@ func (l *Lab) Kill(ctx context.Context, names ...string) error {
 				return unknownHost(s, name)
 			}
 		}
-		err := l.stopAtOnce(s, names)
-		for _, name := range names {
-			err = errors.Join(err, l.losePower(ctx, s, name))
-			delete(s.Hosts, name)
-		}
-		return err
+		return l.cutPower(ctx, s, names)
 	})
+}
+
+// cutPower cuts the power of hosts of the topology at the same instant.
+func (l *Lab) cutPower(ctx context.Context, s *state, names []string) error {
+	err := l.stopAtOnce(s, names)
+	for _, name := range names {
+		err = errors.Join(err, l.losePower(ctx, s, name))
+		delete(s.Hosts, name)
+	}
+	return err
 }
 
 // stopAtOnce stops all processes of the hosts where they are, then takes their links down, so that the kernel's sending
