@@ -57,7 +57,7 @@ func openStore(dir string) (*store, error) {
 	s, err := readStore(path)
 	switch {
 	case err == nil:
-		return s, nil
+		return s, keepIncarnation(path, s.incarnation)
 	case errors.Is(err, os.ErrNotExist):
 		return createStore(path, "there was no log")
 	case !errors.Is(err, errUnusable):
@@ -190,7 +190,7 @@ func createStore(path, why string) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cluster's log: %w", err)
 	}
-	s := &store{db: db, incarnation: drawIncarnation(), hard: &raftpb.HardState{}, snap: &raftpb.Snapshot{}, fresh: why}
+	s := &store{db: db, incarnation: freshIncarnation(path), hard: &raftpb.HardState{}, snap: &raftpb.Snapshot{}, fresh: why}
 	if err := s.initialise(tmp); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("make the cluster's log: %w", err)
