@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X holdfast/internal/version.stamp=$(VERSION)
 LAB_PACKAGES = $(shell go list ./... | grep -E '/internal/(lab|cli/lab)(/|$$)')
 PACKAGES     = $(shell go list ./... | grep -vE '/internal/(lab|cli/lab)(/|$$)')
 
-.PHONY: all setup build test test-race test-sim sim-seeds soak test-lab interop demo bench conformance lint clean
+.PHONY: all setup build test test-race test-sim sim-seeds soak test-lab planted interop demo bench conformance lint clean
 
 all: build
 
@@ -49,6 +49,11 @@ soak:
 # One package at a time: they share the machine's two or more cores with the hosts they make.
 test-lab: build
 	HOLDFAST_LAB=1 HOLDFAST_PROGRAM=$(CURDIR)/$(PROGRAM) CGO_ENABLED=0 go test -count=1 -p 1 -timeout 40m $(LAB_PACKAGES)
+
+# The histories of all planted bugs (docs/SAFETY.md) on real processes; test-lab plays the brief ones. PLANTED=NAME: one alone.
+PLANTED ?=
+planted: build
+	HOLDFAST_LAB=full HOLDFAST_PROGRAM=$(CURDIR)/$(PROGRAM) CGO_ENABLED=0 go test -count=1 -v -timeout 40m -run '^TestPlantedBugs$$/$(PLANTED)' ./internal/lab/histories
 
 # Replication with the real DRBD 8.4 kernel module in a virtual machine. Skips, and says why, where the kit beside the
 # repository is missing; scripts/setup-interop makes what else is needed. INTEROP=full: the long versions.

@@ -95,14 +95,22 @@ func program(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		build := exec.Command("go", "build", "-o", filepath.Join(dir, "holdfast"), "holdfast/cmd/holdfast")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build the program: %v\n%s", err, out)
+		if err := buildProgram(filepath.Join(dir, "holdfast")); err != nil {
+			t.Fatal(err)
 		}
 		shared.program = filepath.Join(dir, "holdfast")
 	}
 	return shared.program
+}
+
+// buildProgram builds holdfast, with more flags of go build, as the file at path.
+func buildProgram(path string, flags ...string) error {
+	build := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "holdfast/cmd/holdfast")...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // raise brings up a fresh lab, without the tutorial.
@@ -170,6 +178,19 @@ func (s *stage) judge(ctx context.Context, t *testing.T) {
 // spoil keeps the logs of a failed test and has the next one begin with a fresh lab.
 func (s *stage) spoil(t *testing.T) {
 	t.Helper()
+	s.keepLogs(t)
+	if os.Getenv("HOLDFAST_LAB_KEEP") != "" {
+		t.Logf("lab %s stays as it is; later tests cannot run", labName)
+		return
+	}
+	if err := strike(); err != nil {
+		t.Error(err)
+	}
+}
+
+// keepLogs copies the logs of a failed test out of the lab.
+func (s *stage) keepLogs(t *testing.T) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "holdfast-histories-logs-")
 	if err != nil {
 		t.Log(err)
@@ -184,13 +205,6 @@ func (s *stage) spoil(t *testing.T) {
 	}
 	err = s.lab.CollectLogs(ctx, dir)
 	t.Logf("logs of the hosts are in %s (%v)", dir, err)
-	if os.Getenv("HOLDFAST_LAB_KEEP") != "" {
-		t.Logf("lab %s stays as it is; later tests cannot run", labName)
-		return
-	}
-	if err := strike(); err != nil {
-		t.Error(err)
-	}
 }
 
 // play performs one history on the shared stage and judges: afterwards the cluster is whole within a bound, every
