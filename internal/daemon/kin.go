@@ -19,9 +19,10 @@ type kin struct {
 // mayHear tells whether a member's heartbeat is to be heard, by the branch of the log it belongs to. A host whose own branch
 // was left behind gives its log up: it must not vote or serve under it any more.
 func (s *session) mayHear(from string, theirs state.Lineage) bool {
-	view, now := s.raft.View(), s.d.clock.Boottime()
-	mine := view.Cluster.Lineage
-	if view.Cluster.UUID == "" || mine.Branch == theirs.Branch {
+	now, mine := s.d.clock.Boottime(), s.raft.View().Cluster.Lineage
+	// A log that is empty hears everybody. One that was founded is of a branch, also if this host does not know yet, after a
+	// start, that anything in it was agreed on.
+	if len(s.raft.Status().Voters) == 0 || mine.Branch == theirs.Branch {
 		s.together(from)
 		return true
 	}

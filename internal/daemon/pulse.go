@@ -91,6 +91,9 @@ func (p *pulse) tick(ctx context.Context) {
 		p.alone.Paused()
 	}
 	p.lead(view, status, now)
+	if paused > 0 {
+		p.leader.Paused(now)
+	}
 	p.holder.Length = view.Cluster.LeaseLength()
 	renew, due, _ := p.holder.Renew(now)
 	b := beat{Beat: liveness.Beat{Hears: p.peers.Hears(now)}}

@@ -23,8 +23,13 @@ type truth struct {
 	forgotten bool
 	// adding: an operator has begun to add the late witness.
 	adding bool
-	wiped  uint64 // index at which a log was wiped last
-	blank  *host  // whose disk was replaced, or given up before there was a U, and is not in U again
+	// from is the truth of the branch that this one continues; owner the host that opened it, wrote that it has acknowledged a
+	// write since, settled that a heal has saved that.
+	from           *truth
+	owner          *host
+	wrote, settled bool
+	wiped          uint64 // index at which a log was wiped last
+	blank          *host  // whose disk was replaced, or given up before there was a U, and is not in U again
 	// asked is the record at which each data host asked last for what takes the other out of U.
 	asked [2]recordVersion
 	// prints are hashes of the state by index, for all that have applied it.
@@ -38,16 +43,21 @@ type recordVersion struct{ epoch, version uint64 }
 // is judged once.
 func (w *World) saw(d *daemon) {
 	view := d.view()
-	t := &w.truth
 	if view.Index == 0 || view == d.seen {
 		return
 	}
 	d.seen = view
+	defer w.in(w.strandOf(view.Cluster.Lineage, d.h))()
+	d.h.branch = view.Cluster.Branch
+	t := w.truth
 	w.compareStates(d.h, view)
 	if view.Index <= t.index {
 		return
 	}
 	before, old := t.volume, t.view
+	if old == nil {
+		w.judgeFork(view)
+	}
 	t.index, t.view, t.volume = view.Index, view, view.Volumes[volumeName]
 	w.judgeVolume(before, t.volume)
 	if old != nil {
@@ -57,7 +67,7 @@ func (w *World) saw(d *daemon) {
 
 // compareStates: state machines that have applied the same entries are equal.
 func (w *World) compareStates(h *host, view *state.View) {
-	t := &w.truth
+	t := w.truth
 	if t.prints == nil {
 		t.prints = map[uint64]uint64{}
 	}
@@ -117,6 +127,7 @@ func (w *World) judgeVolume(before, now state.Volume) {
 			w.note(h, "in U", "epoch", now.Epoch, "version", now.Version)
 			if h.disk.in(now) {
 				w.judgeDisk("S5", h, "enters U")
+				w.judgeSaved(h)
 			}
 		case was && !is:
 			w.stats.Removes++
@@ -146,15 +157,16 @@ func (w *World) judgeLeases(old, now *state.View) {
 	}
 }
 
-// check are the invariants of every event.
+// check are the invariants of every event. Two volumes may be Primary at a time in a split brain of the cluster only: in
+// branches of the log of which neither has left the other behind.
 func (w *World) check() {
-	writable := 0
+	var writable []*strand
 	for _, h := range w.data {
-		if v := h.volume; v != nil && v.epoch != 0 && h.leaseLive() && w.truth.volume.Adopted {
-			writable++
+		if v := h.volume; v != nil && v.epoch != 0 && h.leaseLive() && w.strandAt(h).truth.volume.Adopted {
+			writable = append(writable, w.strandAt(h))
 		}
 	}
-	if writable > 1 && w.clocks {
+	if len(writable) > 1 && w.clocks && !diverged(writable[0], writable[1]) {
 		w.fail("S3", "two volumes are Primary with a lease")
 	}
 }

@@ -23,7 +23,8 @@ type op struct {
 	invoked  instant
 	seq      uint64 // of the write in its block's history; of a read, the oldest it may return
 	flushed  []uint64
-	inside   bool // the engine has it
+	inside   bool    // the engine has it
+	strand   *strand // of the engine that had it last
 	read     []byte
 	done     bool
 	judged   bool // completed by the engine without an error
@@ -41,8 +42,8 @@ type client struct {
 func (w *World) startClients(n int) {
 	for _, h := range w.data {
 		for range n {
-			c := &client{w: w, id: len(w.model.clients), host: h}
-			w.model.clients = append(w.model.clients, c)
+			c := &client{w: w, id: len(w.clients), host: h}
+			w.clients = append(w.clients, c)
 			c.rest(10 * time.Millisecond)
 		}
 	}
@@ -66,8 +67,8 @@ func (c *client) next() {
 	}
 	switch {
 	case k < 10:
-		w.model.values++
-		c.issue(&op{kind: kernel.Write, block: block, value: w.model.values, fua: !w.opts.Plain && (w.model.fuaOnly(block) || w.chance(6))})
+		w.values++
+		c.issue(&op{kind: kernel.Write, block: block, value: w.values, fua: !w.opts.Plain && (w.model.fuaOnly(block) || w.chance(6))})
 	case k < 18:
 		c.issue(&op{kind: kernel.Read, block: block})
 	default:
@@ -100,11 +101,17 @@ func (o *op) refused() {
 
 // entered: the engine gets the operation now, perhaps again.
 func (o *op) entered() {
-	m := &o.w.model
+	o.strand = o.w.strandAt(o.host)
+	m := o.strand.model
 	o.inside = true
 	switch o.kind {
 	case kernel.Write:
 		o.seq = m.blocks[o.block].begin(o.value)
+		o.w.strayWrite(o)
+		if o.done { // the device was aborted, and a process that stood still takes what it had read of it
+			o.strand.model.recordUnknown(o)
+			o.w.strayRecord(o)
+		}
 	case kernel.Read:
 		o.seq = m.blocks[o.block].floor
 	case kernel.Flush:
@@ -118,7 +125,10 @@ func (o *op) end(err error) {
 		return
 	}
 	o.done, o.returned = true, o.w.now
-	o.w.model.record(o, err)
+	if o.strand != nil {
+		o.strand.model.record(o, err)
+		o.w.strayRecord(o)
+	}
 	if o.client.id >= 0 {
 		most := 20 * time.Millisecond
 		if err != nil {
@@ -150,6 +160,13 @@ func (m *model) record(o *op, err error) {
 		m.history.add(o, registerInput{true, o.block, o.value}, 0, forever)
 	case o.kind == kernel.Read && err == nil && !m.early(o):
 		m.history.add(o, registerInput{false, o.block, 0}, page(o.read).sectors()[0], int64(o.returned))
+	}
+}
+
+// recordUnknown notes a write whose outcome nobody will learn in this branch of the log.
+func (m *model) recordUnknown(o *op) {
+	if o.kind == kernel.Write && m.fuaOnly(o.block) && o.inside && len(m.history.ops) < m.historyLimit {
+		m.history.add(o, registerInput{true, o.block, o.value}, 0, forever)
 	}
 }
 

@@ -30,6 +30,7 @@ type daemon struct {
 	holder  liveness.Holder
 	peers   *liveness.Peers
 	leader  *liveness.Leader
+	alone   *liveness.Alone
 	waiting []renewal
 	reading bool
 
@@ -40,6 +41,7 @@ type daemon struct {
 	session uint64         // s.lease: the session volumes are promoted in
 	status  *api.VolumeStatus
 	busy    bool // tenures.busy
+	forking bool // a last read before this host goes on alone is under way
 	verbs   map[uint64]func(api.VolumeReply)
 	nextID  uint64
 	acting  bool // a promotion or demotion is under way
@@ -64,7 +66,7 @@ func (h *host) startDaemon() {
 		return
 	}
 	h.daemonProc.begin()
-	d := &daemon{h: h, w: w, peers: liveness.NewPeers(h.name, cluster.DefaultToken), verbs: map[uint64]func(api.VolumeReply){}}
+	d := &daemon{h: h, w: w, peers: liveness.NewPeers(h.name, cluster.DefaultToken), verbs: map[uint64]func(api.VolumeReply){}, alone: liveness.NewAlone(h.clock.Boottime())}
 	h.daemon = d
 	d.keep.d = d
 	var err error
@@ -80,6 +82,9 @@ func (h *host) startDaemon() {
 	d.every(cluster.Heartbeat, "pulse", d.pulse)
 	d.every(cluster.Heartbeat, "keeper", d.keep.tick)
 	d.every(200*time.Millisecond, "join", d.join)
+	if w.opts.Forking {
+		d.every(cluster.Heartbeat, "watch peer", d.watchPeer)
+	}
 	if h.kind == state.Data {
 		d.every(100*time.Millisecond, "roles", d.roles)
 		d.every(feedEvery, "feed", d.feed)
@@ -185,9 +190,9 @@ func (d *daemon) look(t *task) (finished bool, result state.Result, err error) {
 func (d *daemon) propose(term uint64, c state.Command, done func(error)) {
 	switch c := c.(type) {
 	case *state.VolumePromote:
-		d.w.truth.asked[d.h.index] = recordVersion{c.Epoch, c.Version}
+		d.w.strand(d.view().Cluster.Branch).truth.asked[d.h.index] = recordVersion{c.Epoch, c.Version}
 	case *state.VolumeRemove:
-		d.w.truth.asked[d.h.index] = recordVersion{c.Epoch, c.Version}
+		d.w.strand(d.view().Cluster.Branch).truth.asked[d.h.index] = recordVersion{c.Epoch, c.Version}
 	}
 	p, err := d.raft.Propose(term, c)
 	if p == nil {
@@ -245,6 +250,7 @@ func (w *World) found() {
 func (w *World) init() *state.ClusterInit {
 	c := &state.ClusterInit{Name: "sim", UUID: "00000000000000000000000000000001", UnixSeconds: 1_800_000_000}
 	for i, h := range w.founding() {
+		c.CIB = w.configuration()
 		c.Members = append(c.Members, state.Member{Name: h.name, Kind: h.kind, Incarnation: w.truth.founders[i], Voter: true, Addrs: []string{fmt.Sprintf("10.0.0.%d", i+1)}})
 	}
 	return c

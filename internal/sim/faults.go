@@ -9,6 +9,9 @@ import (
 // heal ends every fault: hosts are up, processes run, links are open, disks work.
 func (w *World) heal() {
 	w.quiet = true
+	if w.opts.Forking && !w.attended {
+		w.reconcile()
+	}
 	w.net = netFaults{}
 	for i := range w.cuts {
 		clear(w.cuts[i])
@@ -67,6 +70,9 @@ func (w *World) plan() {
 		h.clock.set(1 + (w.rng.Float64()-0.5)*0.04)
 	}
 	w.nextFault(w.between(300*time.Millisecond, 6*time.Second))
+	if w.opts.Forking && w.chance(2) {
+		w.undo(w.between(time.Second, 20*time.Second), "operator", w.reconcile)
+	}
 	if w.opts.Late {
 		w.undo(w.between(300*time.Millisecond, 12*time.Second), "add witness", w.addWitness)
 	}
@@ -215,7 +221,7 @@ func (w *World) faultFreeze() {
 	if !h.up || h.frozen {
 		return
 	}
-	h.freeze(w.chance(12))
+	h.freeze(w.chance(12) && !w.opts.Forking)
 	w.undo(w.length(), "thaw", h.thaw)
 }
 
@@ -312,7 +318,7 @@ func (w *World) faultLogFails() {
 // faultDiskReplaced: a blank disk in the place of one that is not the last good copy.
 func (w *World) faultDiskReplaced() {
 	h := w.dataHost()
-	if !w.expendable(h) {
+	if w.opts.Forking || !w.expendable(h) {
 		return
 	}
 	w.truth.blank = h // until the other side has taken it in, that is the last good copy
@@ -347,7 +353,7 @@ func (w *World) replaceDisk(h *host) {
 // does not know and that are not connected, he gives one up, not both.
 func (w *World) faultInvalidate() {
 	h := w.dataHost()
-	if h.daemon == nil || h.daemon.control == nil {
+	if w.opts.Forking || h.daemon == nil || h.daemon.control == nil {
 		return
 	}
 	if !w.truth.volume.Adopted {

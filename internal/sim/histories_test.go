@@ -31,7 +31,7 @@ func newStory(t *testing.T, opts Options) *story {
 
 func rawStory(t *testing.T, opts Options) *story {
 	opts.Quiet = true
-	if opts.Witnesses == 0 {
+	if opts.Witnesses == 0 && !opts.Forking {
 		opts.Witnesses = 1
 	}
 	if testing.Verbose() && os.Getenv("SIM_LOG") != "" {

@@ -36,6 +36,8 @@ type host struct {
 	volume                            *volumeProcess
 	kernel                            kernelQueue
 	copies                            copies
+	branch                            uint64 // of its log, as it was seen last
+	side                              side   // what its last heal has saved
 	adds                              uint64 // how often its replica has entered U
 	resources                         int    // what runs under the lease, apart from the volume: the guard kills it
 	standby                           bool

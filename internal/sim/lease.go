@@ -16,7 +16,8 @@ import (
 // beat is daemon.beat.
 type beat struct {
 	liveness.Beat
-	grant *liveness.Renewal
+	grant   *liveness.Renewal
+	lineage state.Lineage
 }
 
 type renewal struct {
@@ -30,8 +31,12 @@ func (d *daemon) pulse() {
 	view, status := d.view(), d.raft.Status()
 	d.peers.SetToken(view.Cluster.Token())
 	d.peers.Expect(view.MemberNames(), now)
-	d.peers.Tick(now)
+	_, paused := d.peers.Tick(now)
 	d.lead(view, status, now)
+	if paused > 0 {
+		d.alone.Paused()
+		d.leader.Paused(now)
+	}
 	d.holder.Length = view.Cluster.LeaseLength()
 	renew, due, _ := d.holder.Renew(now)
 	b := beat{Beat: liveness.Beat{Hears: d.peers.Hears(now)}}
@@ -51,6 +56,7 @@ func (d *daemon) pulse() {
 
 func (d *daemon) sendBeat(to string, b beat) {
 	target, from := d.w.host(to), d.h.name
+	b.lineage = d.view().Cluster.Lineage
 	if target == nil {
 		return
 	}
@@ -69,8 +75,11 @@ func (d *daemon) lead(view *state.View, status raftlog.Status, now clock.Boottim
 	}
 }
 
-// heard is pulse.heard.
+// heard is pulse.heard with session.mayHear.
 func (d *daemon) heard(from string, b beat) {
+	if !d.mayHear(from, b.lineage) {
+		return
+	}
 	d.peers.Heard(from, 0, b.Beat, d.h.clock.Boottime())
 	if b.Renew != nil && d.raft.Status().IsLeader {
 		d.renewed(from, *b.Renew)
@@ -120,12 +129,14 @@ func (d *daemon) grant(batch []renewal, term uint64) {
 			d.grantedTo(r.what)
 			continue
 		}
+		d.alone.Acknowledged(now)
 		d.sendBeat(r.from, beat{grant: &r.what})
 	}
 }
 
 func (d *daemon) grantedTo(r liveness.Renewal) {
 	if at, moved := d.holder.Granted(r); moved {
+		d.alone.Granted(d.h.clock.Boottime(), at)
 		d.keep.offer(r.Session, at)
 	}
 }
@@ -248,7 +259,12 @@ func (k *keeper) carryOn() error {
 	h := k.d.h
 	lease := k.d.view().Leases[h.name]
 	var st deadline.State
-	if err := k.guard(func(m *deadline.Machine, now clock.Boottime) error { m.Tick(now); st = m.State(); return nil }); err != nil {
+	var floor uint64
+	if err := k.guard(func(m *deadline.Machine, now clock.Boottime) error {
+		m.Tick(now)
+		st, floor = m.State(), m.Floor()
+		return nil
+	}); err != nil {
 		return err
 	}
 	armed := st == deadline.Armed || st == deadline.Disarmed
@@ -265,11 +281,11 @@ func (k *keeper) carryOn() error {
 				k.busy = false
 				return
 			}
-			k.begin(lease.Session + 1)
+			k.beginFrom(lease, floor)
 		})
 		return nil
 	}
-	k.begin(lease.Session + 1)
+	k.beginFrom(lease, floor)
 	return nil
 }
 
@@ -290,6 +306,22 @@ func (k *keeper) nothingLeft(st deadline.State) error {
 	h.kernel.abort()
 	h.session = 0
 	return nil
+}
+
+// beginFrom is keeper.begin: sessions that the guard has seen are skipped.
+func (k *keeper) beginFrom(lease state.Lease, floor uint64) {
+	next, skip := lease.Next(floor)
+	if !skip {
+		k.begin(next)
+		return
+	}
+	k.d.propose(0, &state.LeaseSkip{Node: k.d.h.name, Incarnation: k.d.raft.Incarnation(), Session: next - 1}, func(err error) {
+		if err != nil {
+			k.busy = false
+			return
+		}
+		k.begin(next)
+	})
 }
 
 // begin is the rest of keeper.begin.

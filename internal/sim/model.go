@@ -16,8 +16,6 @@ type model struct {
 	w            *World
 	blocks       map[int]*blockHistory
 	places       []int // the blocks clients use, sorted
-	values       uint64
-	clients      []*client
 	history      history
 	historyLimit int
 }
@@ -86,8 +84,8 @@ func (b *blockHistory) holds(p page, from uint64) bool {
 	return true
 }
 
-func newModel(w *World) model {
-	m := model{w: w, blocks: map[int]*blockHistory{}, historyLimit: 4000}
+func newModel(w *World) *model {
+	m := &model{w: w, blocks: map[int]*blockHistory{}, historyLimit: 4000}
 	total := int(w.opts.Size / pageSize)
 	const used = 12
 	for i := range used {
@@ -116,6 +114,7 @@ func (m *model) acknowledged(into []uint64) []uint64 {
 // completed judges an answer of an engine, at the moment in which it is given (S2, S3, S6).
 func (w *World) completed(h *host, r *request, err error) {
 	o := r.op
+	defer w.in(o.strand)()
 	if err != nil {
 		if o.kind == kernel.Write && errors.Is(err, unix.EMEDIUMTYPE) && !o.judged {
 			w.model.blocks[o.block].forget(o.seq)
@@ -181,6 +180,7 @@ func (w *World) judgeWrite(o *op) {
 		}
 	}
 	b.acknowledged(o.seq)
+	w.truth.wrote = true
 	if o.fua && w.truth.volume.Adopted {
 		b.durable(o.seq)
 	}
@@ -211,6 +211,7 @@ func (w *World) judgeFlush(o *op) {
 // tookOver judges the disk of a new Primary: it holds every acknowledged write; after a loss of its power, every durable
 // one. What it holds is the volume from now on.
 func (w *World) tookOver(h *host, epoch uint64) {
+	defer w.in(w.strandAt(h))()
 	w.stats.Promotions++
 	w.note(h, "is Primary", "epoch", epoch, "weak", h.disk.weak)
 	if rec := w.truth.volume; rec.Adopted && (rec.Primary != h.name || rec.Epoch != epoch) && (rec.Epoch > 1 || rec.Primary != "") {
@@ -232,7 +233,11 @@ func (w *World) tookOver(h *host, epoch uint64) {
 // the first has acknowledged, whatever its disk has suffered before.
 func (w *World) proven() {
 	a, b := w.data[0].volume, w.data[1].volume
-	if a == nil || b == nil || !w.truth.volume.Adopted || a.epoch == b.epoch || !a.s.Connected() || !b.s.Connected() || !w.link.whole() {
+	if a == nil || b == nil || w.strandAt(a.h) != w.strandAt(b.h) {
+		return
+	}
+	defer w.in(w.strandAt(a.h))()
+	if !w.truth.volume.Adopted || a.epoch == b.epoch || !a.s.Connected() || !b.s.Connected() || !w.link.whole() {
 		return
 	}
 	for _, v := range []*volumeProcess{a, b} {

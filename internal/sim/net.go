@@ -5,6 +5,8 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"holdfast/internal/cluster/raftlog"
 )
 
 // netFaults are what every message may suffer, one in so many; 0 is never.
@@ -45,6 +47,9 @@ func (w *World) send(from, to *host, what string, do func(copy int)) {
 
 // sendRaft carries Raft's messages. Raft changes messages it is given, so that a copy is made for a second arrival.
 func (d *daemon) sendRaft(to string, msgs []*raftpb.Message) {
+	if raftlog.Acknowledges(msgs) {
+		d.alone.Acknowledged(d.h.clock.Boottime())
+	}
 	target := d.w.host(to)
 	if target == nil {
 		return

@@ -98,6 +98,9 @@ func (r *replication) pairUp() {
 		}
 		p.ends[i] = &linkEnd{p: p, h: side.h, life: side.life, link: l, heard: w.now, watched: w.now}
 	}
+	if a.cfg.Bound && a.cfg.Branch != b.cfg.Branch {
+		w.fail("S8", "a connection between branches %x and %x of the log", a.cfg.Branch, b.cfg.Branch)
+	}
 	if a.cfg.Bound && a.cfg.Epoch != b.cfg.Epoch {
 		w.fail("S3", "a connection between epochs %d and %d", a.cfg.Epoch, b.cfg.Epoch)
 	}

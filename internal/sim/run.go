@@ -61,7 +61,7 @@ func (w *World) Finish() error {
 		return err
 	}
 	acked := w.stats.Acked
-	if len(w.model.clients) > 0 {
+	if len(w.clients) > 0 {
 		if err := w.Until("an acknowledged write", Progress, func() bool { return w.stats.Acked > acked }); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (w *World) Finish() error {
 	for _, h := range w.data {
 		w.judgeDisk("S1", h, "is UpToDate at the end")
 	}
-	w.linearizable(20 * time.Second)
+	w.everyStrand(func() { w.linearizable(20 * time.Second) })
 	return w.failure
 }
 

@@ -18,6 +18,7 @@ var (
 	eventsFlag    = flag.Uint64("events", 2000, "events of each seed's safety phase")
 	totalFlag     = flag.Uint64("total", 0, "go on with further seeds until so many events have happened")
 	sizeFlag      = flag.Int64("size", 0, "bytes of the volume, in place of what the seed draws")
+	forkingFlag   = flag.Bool("forking", false, "two hosts without a witness that go on alone, in every seed")
 	twiceFlag     = flag.Bool("twice", false, "run each seed twice and compare the traces")
 	electionsFlag = flag.Int("elections", 200, "deaths of the leader in TestLeasesOutliveAnElection")
 	reportFlag    = flag.Duration("report", time.Minute, "how often a long run says how far it is")
@@ -38,7 +39,7 @@ func TestSim(t *testing.T) {
 	many(t, n)
 }
 
-func options() Options { return Options{Size: *sizeFlag} }
+func options() Options { return Options{Size: *sizeFlag, Forking: *forkingFlag} }
 
 // one runs a seed twice: the second run must be the first, event by event.
 func one(t *testing.T, seed uint64) {
@@ -93,6 +94,9 @@ func (s *Stats) add(o Stats) {
 	s.Removes += o.Removes
 	s.Adds += o.Adds
 	s.Faults += o.Faults
+	s.Forks += o.Forks
+	s.Splits += o.Splits
+	s.Saved += o.Saved
 }
 
 // planted lists the bugs of package planted with what catches each: a test of this package, and a word of its message.
@@ -111,6 +115,8 @@ var plantedBugs = []struct {
 	{tag: "extent_leaves_early", test: "TestExtentsStayUntilFlushed", says: "S5"},
 	{tag: "generation_forgotten", test: "TestReplicaAddedWhileDegraded", says: "progress"},
 	{tag: "bit_lost", test: "TestJoinRaceWithASlowPrimary", says: "S5"},
+	{tag: "fork_before_lease", test: "TestForkWaitsForThePeersLease", says: "S6"},
+	{tag: "other_branch_connects", test: "TestForkBothSides", says: "S8"},
 	{tag: "balancer_stale", test: "TestNoPromotionBeforeTheLeaseIsOver", says: "S7"},
 }
 

@@ -34,8 +34,9 @@ func (h *host) startVolume() {
 	var err error
 	v.s, err = volume.NewStepped(volume.Config{
 		Resource: w.res, Node: h.name, Clock: &h.clock, Log: w.logger(h),
-		OpenDisk: func(string) (disk.Device, error) { return h.openDisk() },
-		Lease:    func() (volume.Lease, error) { return volume.LeaseFunc(func() clock.Boottime { return h.page }), nil },
+		CreateSide: h.createSide,
+		OpenDisk:   func(string) (disk.Device, error) { return h.openDisk() },
+		Lease:      func() (volume.Lease, error) { return volume.LeaseFunc(func() clock.Boottime { return h.page }), nil },
 	}, volume.Surroundings{
 		Carry: v.carry, ALExtents: w.opts.ALExtents, Notes: &h.note, Tell: v.tell,
 		Connect: func(cfg replica.Config, up func(*replica.Link)) func() { return w.link.connect(h, cfg, up) },

@@ -9,7 +9,7 @@ import (
 )
 
 // drawApart lets one seed in four begin without its last witness, which an operator adds in the middle of everything, and one
-// in four put disks back. It draws apart, so that the other seeds stay what they were.
+// in four put disks back; one in eight has two hosts only, which go on alone. It draws apart, so that the other seeds stay what they were.
 func (w *World) drawApart() {
 	if w.opts.Quiet {
 		return
@@ -17,6 +17,9 @@ func (w *World) drawApart() {
 	rng := rand.New(rand.NewPCG(w.Seed, 0x77697473))
 	w.opts.Late = rng.IntN(4) == 0
 	w.opts.Restores = rng.IntN(4) == 0
+	if rng.IntN(8) == 0 || w.opts.Forking {
+		w.opts.Forking, w.opts.Witnesses, w.opts.Late, w.opts.Restores = true, 0, false, false
+	}
 }
 
 // late is the witness that is no founder, nil if there is none.

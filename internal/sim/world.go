@@ -31,6 +31,8 @@ type Options struct {
 	Late bool
 	// Restores: disks of hosts are put back to what they were.
 	Restores bool
+	// Forking: there is no witness, and no-quorum-policy=ignore.
+	Forking bool
 	// PrimaryBefore: host 0 is Primary under DRBD's rules before the cluster takes the volume in.
 	PrimaryBefore bool
 	// Plain: clients neither flush nor write durably.
@@ -56,10 +58,15 @@ type World struct {
 	link  *replication
 	res   *resfile.Resource
 
-	truth   truth
-	model   model
-	balance []*balancer
-	failure error
+	strands  map[uint64]*strand
+	truth    *truth // of the strand in focus
+	model    *model
+	clients  []*client
+	values   uint64 // written so far, all different
+	attended bool   // the operator of split brains is at work
+	kept     *host  // which an operator keeps of two that have diverged
+	balance  []*balancer
+	failure  error
 	// clocks tells that CLOCK_BOOTTIME has run through every pause: S6's exclusion and S7 hold (S2 does without).
 	clocks bool
 	quiet  bool // no more faults
@@ -69,7 +76,7 @@ type World struct {
 
 // Stats count what a run has seen, to tell a test that tests nothing.
 type Stats struct {
-	Events, Acked, Reads, Flushes, Promotions, Expiries, Removes, Adds, Faults uint64
+	Events, Acked, Reads, Flushes, Promotions, Expiries, Removes, Adds, Faults, Forks, Splits, Saved uint64
 }
 
 // Violation is a broken invariant.
@@ -114,7 +121,7 @@ func New(seed uint64, opts Options) *World {
 	}
 	w.link = &replication{w: w}
 	w.res = w.resource()
-	w.model = newModel(w)
+	w.firstStrand()
 	generation := w.rng.Uint64() | 1<<63
 	for i, h := range w.data {
 		h.disk = newStore(w, w.opts.Size+w.metadataSize())
@@ -132,7 +139,7 @@ func (w *World) draw() {
 	kind := w.rng.IntN(10)
 	witnesses := 1 + w.rng.IntN(3)
 	before := w.rng.IntN(4) == 0
-	if o.Witnesses == 0 {
+	if o.Witnesses == 0 && !o.Forking {
 		o.Witnesses = witnesses
 	}
 	if !o.Quiet {
@@ -236,6 +243,7 @@ func (w *World) step() bool {
 	w.trace.text(e.what)
 	w.carryOut(&e)
 	w.check()
+	w.focus()
 	return true
 }
 

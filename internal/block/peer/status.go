@@ -61,6 +61,9 @@ func (m *Machine) Frozen() string {
 // UUIDs are the generations now, Device the disk's identity.
 func (m *Machine) UUIDs() generation.Set { return m.uuids }
 
+// Branch is the branch of the cluster's log that the last view was of; false if there was none.
+func (m *Machine) Branch() (branch uint64, ok bool) { return m.view.Branch, m.hasView }
+
 // Epoch is the epoch stored durably: that of the tenure while the volume is Primary.
 func (m *Machine) Epoch() uint64 { return m.epoch }
 

@@ -113,6 +113,9 @@ func (s *Stepped) Primary() (epoch uint64, ok bool) {
 	return s.e.machine.Epoch(), s.e.machine.IsPrimary()
 }
 
+// Branch is the branch of the cluster's log that the volume follows; false before it has heard of one.
+func (s *Stepped) Branch() (branch uint64, ok bool) { return s.e.machine.Branch() }
+
 // Connected tells whether the handshake with the peer has ended, with nothing left to resync.
 func (s *Stepped) Connected() bool { return s.e.machine.Conn() == wire.Connected && !s.e.conn.closing }
 

@@ -49,6 +49,14 @@ func Lead(old *Leader, leads bool, term uint64, length, margin time.Duration, re
 	return NewLeader(term, length, margin, ready)
 }
 
+// Paused notes that the leader stood still and leads all the same, as the only voter does: counting begins anew. Its own guard, and
+// whoever it did not hear, have yet to find out that their leases are over. A nil account has nothing to count.
+func (l *Leader) Paused(now clock.Boottime) {
+	if l != nil {
+		l.ready = max(l.ready, now)
+	}
+}
+
 // MayGrant tells whether renewals that waited for a read begun in term begun may be granted now, when leads and term say
 // how this node stands. Only if it still leads in that term did it answer the read itself: another leader, which may have
 // answered it, does not know what is granted here. A nil account grants nothing.

@@ -359,3 +359,19 @@ func TestOnline(t *testing.T) {
 		t.Error("a removed member is online")
 	}
 }
+
+// The only voter leads on after it stood still. Its own lease is expired when its guard has had the time to end what ran in it.
+func TestLeaderThatStoodStill(t *testing.T) {
+	at := func(d time.Duration) clock.Boottime { return clock.Boottime(time.Hour).Add(d) }
+	l := NewLeader(3, 1500*time.Millisecond, 200*time.Millisecond, at(0))
+	l.Observe(map[string]Record{"a": {Session: 1, Active: true}}, at(0))
+	l.Paused(at(10 * time.Second))
+	if due, _ := l.Due(at(11 * time.Second)); len(due) > 0 {
+		t.Errorf("expired right after the pause: %v", due)
+	}
+	if due, _ := l.Due(at(11700 * time.Millisecond)); len(due) != 1 {
+		t.Errorf("not expired: %v", due)
+	}
+	var none *Leader
+	none.Paused(at(0))
+}

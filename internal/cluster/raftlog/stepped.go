@@ -101,6 +101,9 @@ func NewStepped(cfg Config, d *Disk) (Stepped, error) {
 // Tick is the passing of cluster.TickEvery. The error is final, as for all methods of Stepped: the daemon must end.
 func (s Stepped) Tick() error { return s.turn(s.tick) }
 
+// Retire is what Node.Retire leads to: the log is not used again. The error says why the daemon ends.
+func (s Stepped) Retire(why string) error { return s.retireNow(why) }
+
 // Deliver takes in a message from the member named.
 func (s Stepped) Deliver(from string, m *raftpb.Message) error {
 	s.Step(from, m)

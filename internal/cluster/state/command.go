@@ -84,7 +84,7 @@ func Verb(c Command) string { return c.verb() }
 
 func newCommand(verb string) Command {
 	for _, c := range []Command{
-		&ClusterInit{}, &ClusterSettings{}, &ClusterLead{}, &ClusterBranch{}, &MemberAdd{}, &MemberUpdate{}, &MemberIncarnation{}, &MemberRemove{},
+		&ClusterInit{}, &ClusterSettings{}, &ClusterLead{}, &ClusterBranch{}, &ClusterReunite{}, &MemberAdd{}, &MemberUpdate{}, &MemberIncarnation{}, &MemberRemove{},
 		&LeaseStart{}, &LeaseSkip{}, &LeaseExpire{}, &LeaseEnd{},
 		&VolumeAdopt{}, &VolumeAlone{}, &VolumePromote{}, &VolumeDemote{}, &VolumeRemove{}, &VolumeAdd{}, &VolumeConfirm{},
 		&VolumeForget{}, &VolumeSurvivor{},
