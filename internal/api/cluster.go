@@ -19,6 +19,7 @@ package api
 //	volume.survivor   SurvivorRequest  -> Empty
 //	volume.forget     ForgetRequest    -> Empty
 //	cluster.recover   RecoverRequest   -> RecoverReply
+//	cluster.rejoin    RejoinRequest    -> RejoinReply
 //	balancer.rules    Empty            -> BalancerRules
 //	balancer.set      BalancerRule     -> Empty
 //	balancer.remove   BalancerRule     -> Empty
@@ -188,6 +189,23 @@ type RecoverRequest struct {
 type RecoverReply struct {
 	AtRisk []string `json:"at_risk"`
 	Done   bool     `json:"done"`
+}
+
+// RejoinRequest ends a split brain of the cluster: this host gives its branch of the log up for that of Keep. The answer comes when Keep
+// has agreed; this host's daemon ends then, and is taken in again.
+type RejoinRequest struct {
+	Keep string `json:"keep"`
+	// Look changes nothing, and says what of Resource differs.
+	Look     bool   `json:"look,omitempty"`
+	Resource string `json:"resource,omitempty"`
+	By       string `json:"by"`
+}
+
+// RejoinReply is what each side of a volume has written alone, in KiB, of its size, for Look.
+type RejoinReply struct {
+	MineKiB   uint64 `json:"mine_kib"`
+	TheirsKiB uint64 `json:"theirs_kib"`
+	SizeKiB   uint64 `json:"size_kib"`
 }
 
 // SurvivorRequest names this host's disk as the one up-to-date replica of a volume.

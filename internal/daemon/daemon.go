@@ -213,6 +213,7 @@ func (d *Daemon) methods() map[string]method {
 		"volume.survivor":  typed(d.volumeSurvivor),
 		"volume.forget":    typed(d.volumeForget),
 		"cluster.recover":  typed(d.recoverAlone),
+		"cluster.rejoin":   typed(d.rejoin),
 		"balancer.rules":   typed(d.balancerRules),
 		"balancer.set":     typed(d.balancerSet),
 		"balancer.remove":  typed(d.balancerRemove),

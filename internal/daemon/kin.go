@@ -62,6 +62,14 @@ func (s *session) together(from string) {
 	delete(s.kin.apart, from)
 }
 
+// of is the lineage of a member that goes on apart; false if it does not.
+func (k *kin) of(node string) (state.Lineage, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l, ok := k.apart[node]
+	return l, ok
+}
+
 // apartFrom gives the members that go on apart, with the IDs of their branches in hexadecimal, sorted by name.
 func (s *session) apartFrom() []api.ApartStatus {
 	s.kin.mu.Lock()

@@ -93,6 +93,8 @@ func (n *network) register() {
 		callDeliver:    anyone(d.deliverHere),
 		callLeave:      anyone(d.leaveHere),
 		callFence:      anyone(d.fenceHere),
+		callGiveUp:     called(d.givenUp),
+		callPeek:       anyone(d.volumeStatus),
 	}
 	for method, h := range n.calls {
 		n.links.Handle(method, h)

@@ -91,7 +91,8 @@ const reasonsTimeout = 2 * time.Second
 func apartWarnings(node string, apart []api.ApartStatus) []string {
 	var w []string
 	for _, a := range apart {
-		w = append(w, fmt.Sprintf("SPLIT BRAIN: %s goes on apart from %s, with branch %s of the cluster's log; one of the two has to be given up", a.Node, node, a.Branch))
+		w = append(w, fmt.Sprintf("SPLIT BRAIN: %s goes on apart from %s, with branch %s of the cluster's log. To keep %s, type on %s: holdfast drbd heal --keep=%s RESOURCE (without a volume: holdfast member rejoin %s)",
+			a.Node, node, a.Branch, node, a.Node, node, node))
 	}
 	return w
 }

@@ -42,6 +42,10 @@ func (c *call) healKeep(t target) error {
 		return err
 	case !up:
 		return fail(exitFailed, "%s is not up: drbdadm up %s", t.Name, t.Name)
+	case v.Adopted && (v.Reason != "" || c.apart(t.peer.Name())):
+		_, err := fmt.Fprintf(c.Stdout, "%s: the data of %s is kept. On %s: holdfast drbd heal --keep=%s %s\n",
+			t.Name, t.self.Name(), t.peer.Name(), t.self.Name(), t.Name)
+		return err
 	case v.Adopted:
 		return fail(exitFailed, "%s is in a cluster's log, which says which replica is good: there is nothing to heal", t.Name)
 	case connection(v.Conn) == "":
@@ -75,6 +79,17 @@ func (c *call) healGiveUp(t target) error {
 	if do.File, err = filepath.Abs(do.File); err != nil {
 		return fail(exitUsage, "drbdadm: heal --save='%s': %v", do.File, err)
 	}
+	if c.apart(t.peer.Name()) {
+		if c.dryRun {
+			return c.healLookAcross(t, do.File)
+		}
+		if err := c.rejoin(t); err != nil {
+			return err
+		}
+	}
+	if settled, err := c.healRejoined(t); settled || err != nil {
+		return err
+	}
 	if err := c.healRequest(t, do); err != nil {
 		return err
 	}
@@ -85,6 +100,10 @@ func (c *call) healGiveUp(t target) error {
 	if h.Phase == api.HealFound {
 		_, err = fmt.Fprintf(c.Stdout, "%s: split brain. Of %s, %s would be saved in %s and replaced by the data of %s. Nothing was changed.\n",
 			t.Name, t.self.Name(), between(h.Least, h.Most), do.File, t.peer.Name())
+		return err
+	}
+	if v, _, err := c.volume(t.Name); err == nil && v.Adopted {
+		_, err := fmt.Fprintf(c.Stdout, "%s: healed. What %s held of its own: holdfast drbd heal --show=%s, or --extract=%s --onto=COPY\n", t.Name, t.self.Name(), h.File, h.File)
 		return err
 	}
 	_, err = fmt.Fprintf(c.Stdout, "%s: healed. To take that back: drbdadm disconnect %s; holdfast drbd heal --undo=%s %s\n", t.Name, t.Name, h.File, t.Name)

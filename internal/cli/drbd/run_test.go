@@ -329,6 +329,8 @@ func TestRecordedImages(t *testing.T) {
 
 // daemon answers as the real one does, from a state the test sets.
 type daemon struct {
+	cluster api.ClusterStatus
+	rejoin  func(api.RejoinRequest) api.RejoinReply
 	volumes []api.VolumeStatus
 	reply   api.VolumeReply
 	asked   []api.VolumeDoRequest
@@ -368,6 +370,15 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/v1/volume.status":
 		out = api.VolumesReply{Volumes: d.volumes}
+	case "/v1/cluster.status":
+		out = d.cluster
+	case "/v1/cluster.rejoin":
+		var in api.RejoinRequest
+		if json.NewDecoder(r.Body).Decode(&in) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		out = d.rejoin(in)
 	}
 	_ = json.NewEncoder(w).Encode(out)
 }

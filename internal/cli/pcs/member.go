@@ -69,6 +69,19 @@ func (c *call) memberLead() error {
 	return nil
 }
 
+// memberRejoin gives the branch of the log that this host goes on with up for that of another member.
+func (c *call) memberRejoin() error {
+	node, err := c.oneNode()
+	if err != nil {
+		return err
+	}
+	if err := c.act("cluster.rejoin", api.RejoinRequest{Keep: node, By: "root"}, nil); err != nil {
+		return fmt.Errorf("rejoin %s: %w", node, err)
+	}
+	c.out("This host gives its branch of the log up, stops what it runs, and is taken in by %s again; a disk that was written to here waits for holdfast drbd heal", node)
+	return nil
+}
+
 func (c *call) memberList() error {
 	st, err := c.clusterStatus()
 	if err != nil {

@@ -223,6 +223,7 @@ func memberVerbs() []verb {
 		{name: "member add", usage: "NODE", run: (*call).memberAdd},
 		{name: "member remove", usage: "NODE", run: (*call).memberRemove},
 		{name: "member lead", usage: "NODE | witness", run: (*call).memberLead},
+		{name: "member rejoin", usage: "NODE", run: (*call).memberRejoin},
 		{name: "recover", usage: "--survivor NODE [--accept-loss]", run: (*call).recover, options: []string{"survivor", "accept-loss"}},
 		{name: "member", run: (*call).memberList, alone: true},
 		{name: "member list", run: (*call).memberList},

@@ -65,6 +65,12 @@ func (l Lineage) MustRetire(o Lineage, leased bool) bool {
 	return l.Judge(o) == GivenUp && !(f.Fork && leased)
 }
 
+// HasLeft tells whether the branch id was left behind.
+func (l Lineage) HasLeft(id uint64) bool {
+	_, ok := l.left(id)
+	return ok
+}
+
 // left finds a branch among those left behind.
 func (l Lineage) left(id uint64) (FormerBranch, bool) {
 	if l.counted() {
