@@ -3,6 +3,7 @@ package sim
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"holdfast/internal/cluster/cib"
 	"holdfast/internal/cluster/state"
@@ -154,5 +155,11 @@ func (w *World) configuration() string {
 	}
 	doc := cib.Empty("sim")
 	doc.SetProperty("no-quorum-policy", "ignore")
-	return string(doc.Bytes())
+	const none = "<resources/>"
+	volume := `<resources><primitive id="d" class="ocf" provider="linbit" type="drbd"><instance_attributes id="d-ia">` +
+		`<nvpair id="d-r" name="drbd_resource" value="` + volumeName + `"/></instance_attributes></primitive></resources>`
+	if !strings.Contains(string(doc.Bytes()), none) {
+		panic("sim: the empty CIB has no place for a resource")
+	}
+	return strings.Replace(string(doc.Bytes()), none, volume, 1)
 }

@@ -27,14 +27,14 @@ func forbid(view *state.View, why Why) []scheduler.Forbid {
 	if view.CIB == nil {
 		return nil
 	}
-	for _, p := range volumePrimitives(view.CIB.Resources()) {
-		v := view.Volumes[p.volume]
+	for _, p := range cib.VolumePrimitives(view.CIB.Resources()) {
+		v := view.Volumes[p.Volume]
 		for _, node := range view.MemberNames() {
 			if view.Members[node].Kind != state.Data {
 				continue
 			}
-			if text := forbidden(v, p.volume, node, why); text != "" {
-				out = append(out, scheduler.Forbid{Resource: p.resource, Node: node, Why: text})
+			if text := forbidden(v, p.Volume, node, why); text != "" {
+				out = append(out, scheduler.Forbid{Resource: p.Resource, Node: node, Why: text})
 			}
 		}
 	}
@@ -58,23 +58,6 @@ func forbidden(v state.Volume, volume, node string, why Why) string {
 		}
 	}
 	return text
-}
-
-type volumePrimitive struct{ resource, volume string }
-
-// volumePrimitives finds the resources that are volumes, wherever they are in the tree.
-func volumePrimitives(e *cib.Element) []volumePrimitive {
-	var out []volumePrimitive
-	for _, c := range e.Children {
-		if c.Name == "primitive" && c.Get("class") == "ocf" && c.Get("provider") == "linbit" && c.Get("type") == "drbd" {
-			if v, ok := cib.NVLookup(c, "instance_attributes", "drbd_resource"); ok {
-				out = append(out, volumePrimitive{c.ID(), v})
-			}
-			continue
-		}
-		out = append(out, volumePrimitives(c)...)
-	}
-	return out
 }
 
 // CleanupEdits are the edits that make the cluster forget failures and history of a resource (a primitive, or everything

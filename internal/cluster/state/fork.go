@@ -26,16 +26,27 @@ func (v *View) MayFork(node string) error {
 	if len(voters) != 2 || voters[0] != node && voters[1] != node {
 		return refusal("%s is not one of exactly two voters (%s)", node, strings.Join(voters, ", "))
 	}
+	return v.canServe(node)
+}
+
+// canServe tells why node has nothing to serve: there are volumes, in the log or to be in it, and it has no up-to-date replica of any.
+func (v *View) canServe(node string) error {
 	names := v.VolumeNames()
+	for _, p := range cib.VolumePrimitives(v.CIB.Resources()) {
+		names = append(names, p.Volume)
+	}
 	for _, name := range names {
 		if _, in := v.Volumes[name].Replica(node); in {
 			return nil
 		}
 	}
-	if len(names) > 0 {
-		return refusal("no disk of %s is up to date (volume %s: %s): going on alone would serve nothing, or what is old", node, names[0], v.Volumes[names[0]].nodes())
+	if len(names) == 0 {
+		return nil
 	}
-	return nil
+	if first := v.Volumes[names[0]]; first.Adopted {
+		return refusal("no disk of %s is up to date (volume %s: %s): going on alone would serve nothing, or what is old", node, first.Name, first.nodes())
+	}
+	return refusal("volume %s is not in the cluster's log yet: nobody knows which disk is good", names[0])
 }
 
 // Other is the other one of exactly two voters, empty if there are not two.

@@ -13,6 +13,9 @@ func ignoring(xml string) string {
 	return strings.Replace(xml, end, `<nvpair id="nqp" name="no-quorum-policy" value="ignore"/>`+end, 1)
 }
 
+// drbd is the volume r in a CIB.
+const drbd = `<resources><primitive id="d" class="ocf" provider="linbit" type="drbd"><instance_attributes id="d-ia"><nvpair id="d-r" name="drbd_resource" value="r"/></instance_attributes></primitive></resources>`
+
 // pair is a cluster of two data members and a follower, with the volume r in U of both, and no-quorum-policy=ignore.
 func pair(t testing.TB) *fixture {
 	t.Helper()
@@ -57,6 +60,11 @@ func TestMayFork(t *testing.T) {
 			f.must(f.promote("a", "G0", "G1"))
 			f.must(&VolumeRemove{Name: "r", Node: "a", Epoch: f.volume().Epoch, Version: f.volume().Version, Remove: "b", NewGeneration: "G2"})
 		}, "a", ""},
+		"a volume that is not in the log": {func(f *fixture) {
+			f.must(&VolumeForget{Name: "r", By: "root"})
+			const end = "<resources/>"
+			f.must(&CIBReplace{XML: strings.Replace(string(f.m.View().CIB.Bytes()), end, drbd, 1), UnixSeconds: 1})
+		}, "a", "volume r is not in the cluster's log yet"},
 		"no volume": {func(f *fixture) { f.must(&VolumeForget{Name: "r", By: "root"}) }, "a", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
