@@ -74,7 +74,7 @@ func warnings(votes []Vote) []string {
 	case n == 1:
 		return []string{"one voter only: there is nothing to fail over to"}
 	case n == 2 && witnesses == 0:
-		return []string{"two voters only: when either host is lost, the other one stops too; add a witness on a third host: holdfast witness add HOST"}
+		return []string{"two voters only: when either host is lost, the other one stops too (with no-quorum-policy=ignore it goes on alone, also when both live); add a witness on a third host: holdfast witness add HOST"}
 	case n > 0 && n%2 == 0:
 		return []string{fmt.Sprintf("%d voters tolerate no more losses than %d do; add or remove one", n, n-1)}
 	}

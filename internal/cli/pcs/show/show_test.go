@@ -35,6 +35,12 @@ func TestVolumes(t *testing.T) {
     * writes are waiting: peer lost, waiting for the log to remove it`)
 }
 
+func TestSplitBrainIsOnTop(t *testing.T) {
+	st := api.ClusterStatus{Apart: []api.ApartStatus{{Node: "db2", Branch: "5f"}}}
+	same(t, "one apart", splitBrain(st), "SPLIT BRAIN: db2 goes on apart, with branch 5f of the cluster's log; see pcs status\n")
+	same(t, "none", splitBrain(api.ClusterStatus{}), "")
+}
+
 func TestMembersCountVotes(t *testing.T) {
 	member := func(name string, voter, online bool) api.MemberStatus {
 		return api.MemberStatus{Node: name, Kind: "data", Voter: voter, Online: online, Lease: "none"}

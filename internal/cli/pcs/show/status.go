@@ -45,7 +45,7 @@ func Status(in Input) []string {
 
 // Monitor prints what `crm_mon` does: Status without what is pcs's own.
 func Monitor(in Input) []string {
-	out := Summary(in)
+	out := append(splitBrain(in.Cluster), Summary(in)...)
 	out = append(out, section("Node List:", NodeList(in.State))...)
 	title, lines := "Full List of Resources:", resourcesOrNone(in)
 	if in.Hide {
@@ -91,6 +91,15 @@ func Warnings(in Input) []string {
 
 func hasFenceDevice(doc *cib.Document) bool {
 	return doc.Resources().Find(func(e *cib.Element) bool { return e.Name == "primitive" && e.Get("class") == "stonith" }) != nil
+}
+
+// splitBrain warns of members that go on apart, with another branch of the log; empty if there are none.
+func splitBrain(st api.ClusterStatus) []string {
+	var out []string
+	for _, a := range st.Apart {
+		out = append(out, fmt.Sprintf("SPLIT BRAIN: %s goes on apart, with branch %s of the cluster's log; see pcs status", a.Node, a.Branch), "")
+	}
+	return out
 }
 
 // Summary prints the block "Cluster Summary".
