@@ -36,6 +36,7 @@ type host struct {
 	volume                            *volumeProcess
 	kernel                            kernelQueue
 	copies                            copies
+	forgot                            uint64 // the last entry its log had confirmed before it was put back
 	branch                            uint64 // of its log, as it was seen last
 	side                              side   // what its last heal has saved
 	adds                              uint64 // how often its replica has entered U

@@ -42,8 +42,15 @@ func (h *host) restoreLog(down time.Duration) bool {
 	w.note(h, "log put back")
 	h.powerOff()
 	h.log.Restore(c)
+	h.forgot = index
 	w.undo(down, "boot", h.boot)
 	return true
+}
+
+// lacks tells whether the log was put back and does not have yet what it had confirmed before: it counts as lost.
+func (h *host) lacks() bool {
+	index, _ := h.log.Last()
+	return index < h.forgot
 }
 
 // restoreReplica puts a replica back to a generation that has left U since, while the other replica is a good one.

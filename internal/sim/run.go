@@ -34,7 +34,7 @@ func (w *World) healthy() bool {
 	return w.voting()
 }
 
-// voting tells whether every member's present incarnation votes.
+// voting tells whether every member's present incarnation votes, with all that it has confirmed.
 func (w *World) voting() bool {
 	for _, h := range w.hosts {
 		if !w.belongs(h) {
@@ -44,7 +44,7 @@ func (w *World) voting() bool {
 			return false
 		}
 		m := w.truth.view.Members[h.name]
-		if !m.Voter || m.Incarnation != h.daemon.raft.Incarnation() {
+		if !m.Voter || m.Incarnation != h.daemon.raft.Incarnation() || h.lacks() {
 			return false
 		}
 	}
