@@ -3,6 +3,8 @@ package sim
 import (
 	"testing"
 	"time"
+
+	"holdfast/internal/cluster/state"
 )
 
 // Votes: two hosts run on their two votes, and stop with the first loss; a witness added while they run lets the other go on.
@@ -81,5 +83,36 @@ func TestReplicaPutBack(t *testing.T) {
 		primary.boot()
 		s.until("a whole cluster", s.healthy)
 	}
+	s.end()
+}
+
+// Votes: a majority is gone, and an operator has the last host go on alone (holdfast recover --survivor). What is left of the others
+// comes back, one with its old log and one with none, and neither counts before it has been taken in again.
+func TestMajorityGoneAndRecovered(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	witness := s.hosts[2]
+	s.acks(20)
+	primary.powerOff()
+	witness.powerOff()
+	witness.log.Wipe()
+	s.until("no lease on the last host", func() bool { return !other.leaseLive() && other.daemon.holder.Session() == 0 })
+	index := s.truth.index
+	s.run(10 * time.Second)
+	if s.truth.index != index {
+		t.Errorf("one of three has decided something: %s", s.describe())
+	}
+	s.must(other.log.Branch(state.ClusterBranch{Survivor: other.name, By: "root", UnixSeconds: 1_800_000_000}))
+	other.stopDaemon()
+	other.startDaemon()
+	s.primaryOn(other)
+	s.acks(20)
+	primary.boot()
+	s.until("both replicas in U", func() bool { return s.inU(primary) && s.inU(other) })
+	witness.boot()
+	s.until("three voters", s.voting)
+	other.powerOff()
+	s.primaryOn(primary)
+	other.boot()
 	s.end()
 }
