@@ -25,7 +25,7 @@ test-race:
 	CGO_ENABLED=1 go test -race -p 1 -timeout 20m $(PACKAGES)
 
 # The simulator without the race detector (it has one goroutine): named histories, planted bugs, and SIM_SEEDS seeds of
-# SIM_EVENTS events and a healed phase in each of SIM_JOBS processes. A failure prints the command that repeats it.
+# SIM_EVENTS events and a healed phase in each of SIM_JOBS processes, each seed twice. A failure prints the command that repeats it.
 SIM_JOBS   ?= 2
 SIM_SEEDS  ?= 1000
 SIM_EVENTS ?= 3000
@@ -37,7 +37,7 @@ test-sim:
 # The seeds alone.
 sim-seeds:
 	CGO_ENABLED=0 go test -c -o build/sim.test ./internal/sim
-	$(call SIM_RUN,000000) -seeds $(SIM_SEEDS) -events $(SIM_EVENTS)
+	$(call SIM_RUN,000000) -seeds $(SIM_SEEDS) -events $(SIM_EVENTS) -twice
 
 # make soak [SOAK_EVENTS=200000000] [SOAK_FIRST=000000000] [SIM_JOBS=2]: so many events in all, over new seeds.
 SOAK_EVENTS ?= 200000000

@@ -350,14 +350,15 @@ func (w *World) replaceDisk(h *host) {
 }
 
 // faultInvalidate: an operator gives a disk up; the volume refuses where that would cost the data. Of two disks that the log
-// does not know and that are not connected, he gives one up, not both.
+// does not know and that are not connected, he gives one up, not both, and not the one that has what the other lacks.
 func (w *World) faultInvalidate() {
 	h := w.dataHost()
 	if w.opts.Forking || h.daemon == nil || h.daemon.control == nil {
 		return
 	}
 	if !w.truth.volume.Adopted {
-		if w.truth.blank == w.data[1-h.index] {
+		o := w.data[1-h.index]
+		if place, _ := w.lacking(o); w.truth.blank == o || place >= 0 {
 			return
 		}
 		w.truth.blank = h

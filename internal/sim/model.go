@@ -250,17 +250,30 @@ func (w *World) proven() {
 
 // judgeDisk demands of a disk what every member of U has.
 func (w *World) judgeDisk(rule string, h *host, what string) {
+	if place, from := w.lacking(h); place >= 0 {
+		kind := "acknowledged"
+		if h.disk.weak {
+			kind = "durable"
+		}
+		w.fail(rule, "%s %s without the %s write %d of block %d: it has %v, known are %v", h.name, what, kind, from, place,
+			h.disk.now[place].sectors(), w.model.blocks[place].writes)
+	}
+}
+
+// lacking finds a block whose last acknowledged write a disk does not have, after a loss of its power the last durable one; -1
+// if it has all.
+func (w *World) lacking(h *host) (place int, write uint64) {
 	for _, place := range w.model.places {
 		b := w.model.blocks[place]
-		from, kind := b.floor, "acknowledged"
+		from := b.floor
 		if h.disk.weak {
-			from, kind = b.safe, "durable"
+			from = b.safe
 		}
 		if !b.holds(h.disk.now[place], from) {
-			w.fail(rule, "%s %s without the %s write %d of block %d: it has %v, known are %v", h.name, what, kind, from, place,
-				h.disk.now[place].sectors(), b.writes)
+			return place, from
 		}
 	}
+	return -1, 0
 }
 
 // settle makes a new Primary's content the block's: newer writes never come back, older ones only with a loss of power.

@@ -69,6 +69,7 @@ func many(t *testing.T, n int) {
 		if r.Err != nil {
 			bad++
 			t.Errorf("%s -events=%d\n%v", Command(seed), *eventsFlag, r.Err)
+			fmt.Fprintf(os.Stderr, "seed %d failed\n", seed) // what testing tells, it tells at the end
 		}
 		if (*twiceFlag || done%16 == 1) && Seed(seed, *eventsFlag, options()).Hash != r.Hash {
 			t.Errorf("seed %d has another trace when it is run again", seed)
