@@ -49,11 +49,11 @@ func TestForkedCluster(t *testing.T) {
 	}
 	s.awaitPair(ctx, t)
 	keep, lose := s.lab.Host(tutorial.DB1), s.lab.Host(tutorial.DB2)
-	s.insert(ctx, t, s.pairPrimary(ctx, t), 1, "before")
+	s.takeRow(ctx, t, s.pairPrimary(ctx, t), 1, "before")
 
 	s.cut(t, keep.Name(), lose.Name())
 	for i, h := range []*lab.Host{keep, lose} {
-		s.insert(ctx, t, h, 100+i, "alone-on-"+h.Name())
+		s.takeRow(ctx, t, h, 100+i, "alone-on-"+h.Name())
 	}
 	s.heal(t)
 	for _, h := range []*lab.Host{keep, lose} {
@@ -62,7 +62,7 @@ func TestForkedCluster(t *testing.T) {
 			return err == nil && code == 0 && strings.Contains(out, "SPLIT BRAIN")
 		})
 	}
-	s.insert(ctx, t, keep, 200, "after-the-cut")
+	s.takeRow(ctx, t, keep, 200, "after-the-cut")
 	heal := "holdfast drbd heal --keep=" + keep.Name()
 	if out := sh(ctx, t, lose, heal+" --dry-run mysqlr0"); !strings.Contains(out, "Nothing was changed.") {
 		t.Errorf("dry run: %s", out)
@@ -87,7 +87,7 @@ func TestForkedCluster(t *testing.T) {
 	if err := frozen.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	s.insert(ctx, t, other, 300, "while-frozen")
+	s.takeRow(ctx, t, other, 300, "while-frozen")
 	s.await(ctx, t, "the host has been frozen long enough", func() bool { return time.Since(begun) >= frozenFor })
 	if err := frozen.Thaw(); err != nil {
 		t.Fatal(err)
@@ -97,14 +97,14 @@ func TestForkedCluster(t *testing.T) {
 	s.comparePair(ctx, t)
 }
 
-const sql = "mysql -h 127.0.0.1 -u " + tutorial.DatabaseUser + " -p" + tutorial.DatabasePass + " " + tutorial.DatabaseName + " -N -e "
+const query = "mysql -h 127.0.0.1 -u " + tutorial.DatabaseUser + " -p" + tutorial.DatabasePass + " " + tutorial.DatabaseName + " -N -e "
 
-// insert has a host's own database take a row, as soon as it serves.
-func (s *stage) insert(ctx context.Context, t *testing.T, h *lab.Host, id int, what string) {
+// takeRow has a host's own database take a row, as soon as it serves.
+func (s *stage) takeRow(ctx context.Context, t *testing.T, h *lab.Host, id int, what string) {
 	t.Helper()
 	line := fmt.Sprintf(`"create table if not exists forked (id int primary key, what varchar(40)); insert ignore into forked values (%d, '%s')"`, id, what)
 	s.await(ctx, t, fmt.Sprintf("%s takes row %d", h.Name(), id), func() bool {
-		_, code, err := typed(ctx, h, sql+line, "")
+		_, code, err := typed(ctx, h, query+line, "")
 		return err == nil && code == 0
 	})
 }
@@ -115,7 +115,7 @@ func (s *stage) wantRows(ctx context.Context, t *testing.T, ids string) {
 	h := s.pairPrimary(ctx, t)
 	got := ""
 	s.await(ctx, t, h.Name()+" serves", func() bool {
-		out, code, err := typed(ctx, h, sql+`"select id from forked order by id" | xargs`, "")
+		out, code, err := typed(ctx, h, query+`"select id from forked order by id" | xargs`, "")
 		got = strings.TrimSpace(out)
 		return err == nil && code == 0 && got != ""
 	})
