@@ -80,7 +80,7 @@ func TestForkedCluster(t *testing.T) {
 
 	frozen := s.pairPrimary(ctx, t)
 	other := keep
-	if frozen == keep {
+	if frozen.Name() == keep.Name() {
 		other = lose
 	}
 	begun := time.Now()
