@@ -86,7 +86,10 @@ func (c *call) healRejoined(t target) (settled bool, err error) {
 
 // await waits for a state of the daemon or the volume, while the daemon may be starting.
 func (c *call) await(t target, what string, ok func() bool) error {
-	patience := max(c.timeout, rejoinPatience)
+	patience := rejoinPatience
+	if c.timeout > 0 {
+		patience = c.timeout
+	}
 	for end := time.Now().Add(patience); !ok(); time.Sleep(pollEvery) {
 		if time.Now().After(end) {
 			return fail(exitFailed, "%s: %s within %v, and nothing was replaced; see pcs status, then type this again", t.Name, what, patience)
