@@ -28,6 +28,7 @@ type fakeLog struct {
 	tls     map[string]*api.TLSFiles
 	quorum  bool
 	adopted bool
+	branch  uint64
 	epoch   uint64
 	version uint64
 	primary string
@@ -47,7 +48,7 @@ func newFakeLog(p *pair) *fakeLog {
 }
 
 func (l *fakeLog) view(n *node) api.VolumeView {
-	return api.VolumeView{Bound: true, Adopted: l.adopted, Epoch: l.epoch, Version: l.version, Primary: l.primary, U: slices.Clone(l.u), TLS: l.tls[n.name]}
+	return api.VolumeView{Bound: true, Adopted: l.adopted, Branch: l.branch, Epoch: l.epoch, Version: l.version, Primary: l.primary, U: slices.Clone(l.u), TLS: l.tls[n.name]}
 }
 
 // publish sends the record to every node that is up.
@@ -108,7 +109,7 @@ func (l *fakeLog) want(n *node, w api.VolumeWant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wants = append(l.wants, w)
-	if !l.quorum || w.Epoch != l.epoch {
+	if !l.quorum || w.Branch != l.branch || w.Epoch != l.epoch {
 		return
 	}
 	switch {
