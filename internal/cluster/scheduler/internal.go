@@ -2,7 +2,8 @@ package scheduler
 
 import "slices"
 
-// internalOrderings are those every resource has within itself.
+// internalOrderings are those every resource has within itself. They are among the first: to order something within a
+// resource may be what makes it known.
 func (c *cluster) internalOrderings() {
 	for _, r := range c.resources {
 		c.orderWithin(r)

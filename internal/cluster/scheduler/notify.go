@@ -177,7 +177,7 @@ func (c *cluster) takeRoster(cl *resource) *roster {
 		}
 		for _, a := range p.actions {
 			// What cannot be stopped, its node being lost and fencing impossible, is told of as stopping all the same.
-			if a.optional || !a.runnable && a.task != "stop" || a.node == nil || a.interval > 0 {
+			if a.optional || a.node == nil || a.interval > 0 || !a.runnable && (a.task != "stop" || !a.node.unclean) {
 				continue
 			}
 			e := place{p, a.node}

@@ -216,7 +216,7 @@ func (c *cluster) sortPromotable(cl *resource) {
 	weigh(true)
 	for _, x := range cl.thisWith {
 		if x.dependentRole == RolePromoted {
-			cl.weights = c.addPreferences(x.primary, cl.weights, x.attribute, float64(x.score)/infinity, merge{x.score < infinity, x.score < infinity})
+			cl.weights = c.addPreferences(x.primary, cl.weights, x.attribute, float64(x.score)/infinity, merge{rollback: x.score < infinity})
 		}
 	}
 	for _, x := range cl.withThis {
