@@ -131,6 +131,9 @@ func (c *cluster) applyInterleaved(first, then *action, n *node, o order) change
 	var ch changed
 	task := origTask(first)
 	current := task == "stop" || task == "demote"
+	if in := first.rsc.instances(task); len(in) > 0 && in[0].kind == group {
+		task = ownTask(first) // a group has started when all of its members have
+	}
 	for _, k := range then.rsc.instances(origTask(then)) {
 		fk := c.matchingInstance(k, first.rsc, RoleUnknown, current)
 		if fk == nil {

@@ -107,6 +107,7 @@ func (c *cluster) shutdown(n *node) *action {
 		if a.rsc.maintenance || n.maint || !a.rsc.managed && !a.rsc.blocked {
 			continue
 		}
+		a.optional = false
 		orderActions(a, d, orderPlain|runnableLeft)
 	}
 	return d

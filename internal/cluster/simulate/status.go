@@ -106,14 +106,16 @@ func ResourceLines(s *scheduler.State) []string {
 		p.names = append(p.names, n.Name)
 	}
 	for _, r := range s.Resources {
-		if r.Internal || r.Orphan && r.Role <= scheduler.RoleStopped || r.ActiveAny && len(r.Nodes) == 0 {
-			// What is only known to have been on a node that is gone is not shown.
+		if r.Internal || r.Orphan && r.Role <= scheduler.RoleStopped || gone(r) {
 			continue
 		}
 		p.resource(r, 0)
 	}
 	return p.out
 }
+
+// gone tells whether a resource is only known to have been on a node that is gone; that is not shown.
+func gone(r scheduler.ResourceState) bool { return r.ActiveAny && len(r.Nodes) == 0 }
 
 type printer struct {
 	nodes map[string]scheduler.NodeState
@@ -303,7 +305,7 @@ func (p *printer) clone(r scheduler.ResourceState, depth int) {
 	for _, k := range r.Children {
 		switch {
 		case p.special(r, k):
-			if !(k.Orphan && !k.ActiveAny) {
+			if !(k.Orphan && !k.ActiveAny) && !gone(k) {
 				p.resource(k, depth+1)
 			}
 		case !k.ActiveAny:
