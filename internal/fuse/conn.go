@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -176,6 +177,20 @@ func Adopt(cfg Config, file File, fd int, number uint32) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Resized has the kernel ask for the file's size again when it needs it next (FUSE_NOTIFY_INVAL_INODE of the attributes
+// alone).
+func (c *Conn) Resized() error {
+	var out [outHeaderSize + 24]byte
+	putOutHeader(out[:], len(out), notifyInvalInode, 0)
+	ne := binary.NativeEndian
+	ne.PutUint64(out[outHeaderSize:], fileNode)
+	ne.PutUint64(out[outHeaderSize+8:], ^uint64(0)) // no range of the content
+	if _, err := unix.Write(c.fd, out[:]); err != nil {
+		return fmt.Errorf("tell the kernel of the file's new size over FUSE connection %d: %w", c.number, err)
+	}
+	return nil
 }
 
 // newConn owns fd from here on: the pool closes it when it is done with.

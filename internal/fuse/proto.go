@@ -63,8 +63,12 @@ const (
 	opFallocate   = 43
 )
 
-// notifyResend asks the kernel to queue again every request that was read from the descriptor and not answered.
-const notifyResend = 7
+// Notifications to the kernel: notifyInvalInode has it forget what it knows of an inode, notifyResend queue again every
+// request that was read from the descriptor and not answered.
+const (
+	notifyInvalInode = 2
+	notifyResend     = 7
+)
 
 // INIT flags; those from bit 32 on travel in the second word.
 const (
@@ -102,7 +106,7 @@ const (
 	MaxTransfer = 1 << 20
 	maxPages    = MaxTransfer / pageSize
 	pageSize    = 4096
-	// attrValidSeconds is how long the kernel may trust names and attributes: they never change.
+	// attrValidSeconds is how long the kernel may trust names and attributes: it is told when the size changes.
 	attrValidSeconds = 1 << 30
 	// DefaultDepth is how many requests the kernel may have in flight when Config.Depth is 0.
 	DefaultDepth = 128

@@ -91,6 +91,31 @@ func (d *Device) configure(cfg Config) error {
 	return unix.IoctlLoopConfigure(d.fd, &c)
 }
 
+// Resize has the device take the size its backing file has now, while it is in use.
+func (d *Device) Resize() error {
+	// The driver takes the size the kernel has cached; asking for the status makes it look, where the cache is marked stale.
+	if _, err := unix.IoctlLoopGetStatus64(d.fd); err != nil {
+		return fmt.Errorf("status of %s: %w", d.Path, err)
+	}
+	if err := unix.IoctlSetInt(d.fd, unix.LOOP_SET_CAPACITY, 0); err != nil {
+		return fmt.Errorf("change the size of %s: %w", d.Path, err)
+	}
+	return nil
+}
+
+// Size is the device's capacity in bytes.
+func (d *Device) Size() (int64, error) {
+	b, err := os.ReadFile(sysfs(d.Number, "size"))
+	if err != nil {
+		return 0, fmt.Errorf("size of %s: %w", d.Path, err)
+	}
+	sectors, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("size of %s: %w", d.Path, err)
+	}
+	return sectors * 512, nil
+}
+
 // Find opens loop device number n if what is attached to it lives on the file system with device number `backing`
 // (st_dev, as Backing returns it). Otherwise it returns nil and no error.
 func Find(n int, backing uint64) (*Device, error) {

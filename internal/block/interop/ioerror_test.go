@@ -90,6 +90,11 @@ func (n *node) spoiled() *badDisk {
 // source when the disk is back, while the application goes on.
 func TestDisklessHoldfast(t *testing.T) {
 	v, n := couple(t, "C", "data-integrity-alg md5;", "")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(v.run(t, "dmesg | tail -n 40"))
+		}
+	})
 	bad := n.spoiled()
 	inSync(t, v, n, true)
 	n.write(1<<20, noiseAligned(3, 64<<10))

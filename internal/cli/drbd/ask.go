@@ -76,10 +76,19 @@ func (c *call) setupLine(t target, v api.VolumeVerb) string {
 	case api.VolumeDisconnect:
 		args = []string{"disconnect", endpoint(t.self), endpoint(t.peer)}
 	}
+	args = append(args, c.passedTo(v)...)
 	if c.force {
 		args = append(args, "--force")
 	}
 	return strings.Join(args, " ")
+}
+
+// passedTo are the options of a verb that are drbdsetup's.
+func (c *call) passedTo(v api.VolumeVerb) []string {
+	if v == api.VolumeResize {
+		return c.passed
+	}
+	return nil
 }
 
 func firstVolume(t target) *resfile.Volume { return t.volumes[0] }

@@ -155,12 +155,16 @@ func (c *call) noteSize(m *metaDisk) error {
 	if m.store != nil && m.store.SB.DeviceUUID != 0 {
 		text += fmt.Sprintf("uuid:\t%016X\n", m.store.SB.DeviceUUID)
 	}
-	file := c.lastSize(m.minor)
+	return c.writeSize(m.minor, text)
+}
+
+func (c *call) writeSize(minor int, text string) error {
+	file := c.lastSize(minor)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("note the size of %s: %w", m.path, err)
+		return fmt.Errorf("note the size of minor %d's disk: %w", minor, err)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		return fmt.Errorf("note the size of %s: %w", m.path, err)
+		return fmt.Errorf("note the size of minor %d's disk: %w", minor, err)
 	}
 	return nil
 }

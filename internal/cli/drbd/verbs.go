@@ -27,6 +27,7 @@ func verbs() []verb {
 		{"invalidate", (*call).invalidate, true, "take this disk for Inconsistent and resync it from the peer", false},
 		{"invalidate-remote", do(api.VolumeInvalidateRemote), true, "take the peer's disk for Inconsistent and resync it from this one", false},
 		{"disk-options", (*call).diskOptions, true, "bound a resync to this host while it runs: --rate=10M per second, 0 for no bound", false},
+		{"resize", (*call).resize, true, "take the size that both disks have room for, or --size; --assume-clean, --assume-peer-has-space", false},
 		{"verify", do(api.VolumeVerify), true, "compare the two disks, block by block", false},
 		{"pause-sync", do(api.VolumePauseSync), true, "let the resync rest", false},
 		{"resume-sync", do(api.VolumeResumeSync), true, "let it go on", false},

@@ -26,7 +26,10 @@ type Device struct {
 	closed bool
 }
 
-var _ kernel.Frontend = (*Device)(nil)
+var (
+	_ kernel.Frontend = (*Device)(nil)
+	_ kernel.Resizer  = (*Device)(nil)
+)
 
 // ErrInUse is what Close's error wraps while the device has users.
 var ErrInUse = errors.New("device is in use")
@@ -36,6 +39,23 @@ func (d *Device) DevicePath() string { return d.loop.Path }
 
 // Connection is the number of the FUSE connection, for /sys/fs/fuse/connections.
 func (d *Device) Connection() uint32 { return d.conn.Number() }
+
+// Resize has the kernel's device take the target's size, while it is in use, and tells the guard.
+func (d *Device) Resize() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	want := d.file.Size()
+	if d.closed {
+		return nil
+	}
+	if err := errors.Join(d.conn.Resized(), d.loop.Resize()); err != nil {
+		return fmt.Errorf("volume %s: %w", d.cfg.Name, err)
+	}
+	if got, err := d.loop.Size(); err != nil || got != want {
+		return errors.Join(err, fmt.Errorf("volume %s: %s has %d bytes where the volume has %d", d.cfg.Name, d.loop.Path, got, want))
+	}
+	return d.leaveWithGuard()
+}
 
 // Done is closed when the kernel has ended the connection: after Abort, by us, the guard or an operator, or after Close.
 func (d *Device) Done() <-chan struct{} { return d.conn.Done() }

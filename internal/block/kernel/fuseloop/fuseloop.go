@@ -190,6 +190,11 @@ func resume(cfg Config, fd int, number uint32, text string) (*Device, error) {
 		return nil, err
 	}
 	go d.file.cutRanges(d.conn.Done())
+	if size, err := d.loop.Size(); err == nil && size != cfg.Target.Size() { // the process before this one ended in a resize
+		if err := d.Resize(); err != nil {
+			cfg.Log.Warn("the kernel's device keeps its size", "bytes", size, "err", err)
+		}
+	}
 	return d, nil
 }
 
@@ -201,8 +206,8 @@ func findLoop(cfg Config, fd int, number uint32, text string) (*loopdev.Device, 
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
 		return nil, fmt.Errorf("decode its description: %w", err)
 	}
-	if m.Version != metaVersion || m.Size != cfg.Target.Size() {
-		return nil, fmt.Errorf("it was made by version %d with %d bytes; this is version %d with %d bytes", m.Version, m.Size, metaVersion, cfg.Target.Size())
+	if m.Version != metaVersion {
+		return nil, fmt.Errorf("it was made by version %d; this is version %d", m.Version, metaVersion)
 	}
 	loop, err := loopdev.Find(m.Loop, loopdev.BackingOf(0, number))
 	if err == nil && loop == nil {
