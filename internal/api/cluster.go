@@ -15,6 +15,7 @@ package api
 //	member.remove     MemberRequest    -> Empty
 //	member.lead       MemberRequest    -> Empty          (no node: a witness)
 //	volume.status     VolumeRequest    -> VolumesReply
+//	volume.watch      VolumeWatchRequest -> VolumeWatchReply
 //	volume.do         VolumeDoRequest  -> VolumeReply
 //	volume.survivor   SurvivorRequest  -> Empty
 //	volume.forget     ForgetRequest    -> Empty
@@ -175,6 +176,28 @@ type VolumeRequest struct {
 // VolumesReply lists the volumes of this host.
 type VolumesReply struct {
 	Volumes []VolumeStatus `json:"volumes"`
+}
+
+// VolumeWatchRequest waits for what volumes say after the event with the number After. Now asks for all of them at once.
+type VolumeWatchRequest struct {
+	After uint64 `json:"after"`
+	Now   bool   `json:"now,omitempty"`
+}
+
+// VolumeWatchReply has the events since, none after a while without any, or, where some are not kept any more, the state of all
+// volumes (Whole). The next request is After Number.
+type VolumeWatchReply struct {
+	Number  uint64         `json:"number"`
+	Events  []VolumeEvent  `json:"events,omitempty"`
+	Whole   bool           `json:"whole,omitempty"`
+	Volumes []VolumeStatus `json:"volumes,omitempty"`
+}
+
+// VolumeEvent is a change of a volume of this host. Status is nil when it is not up any more.
+type VolumeEvent struct {
+	Number   uint64        `json:"number"`
+	Resource string        `json:"resource"`
+	Status   *VolumeStatus `json:"status,omitempty"`
 }
 
 // RecoverRequest has this host go on alone after the loss of a majority.

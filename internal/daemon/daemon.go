@@ -209,6 +209,7 @@ func (d *Daemon) methods() map[string]method {
 		"member.remove":    typed(d.memberRemove),
 		"member.lead":      typed(d.memberLead),
 		"volume.status":    typed(d.volumeStatus),
+		"volume.watch":     typed(d.volumeWatch),
 		"volume.do":        typed(d.volumeDo),
 		"volume.survivor":  typed(d.volumeSurvivor),
 		"volume.forget":    typed(d.volumeForget),

@@ -14,6 +14,10 @@ const (
 	childPoll = 20 * time.Millisecond
 	// reconsiderEvery is the pause between two looks at volumes that are not in the log yet.
 	reconsiderEvery = time.Second
+	// watchKept is how many events of volumes are kept for those who watch, and watchPatience how long a watcher waits for
+	// one before it is answered that there is none.
+	watchKept     = 1024
+	watchPatience = 20 * time.Second
 	// proposeTimeout bounds a proposal to the log made for a local caller.
 	proposeTimeout = 10 * time.Second
 )

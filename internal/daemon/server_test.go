@@ -202,6 +202,15 @@ func TestDaemonRunsAVolume(t *testing.T) {
 	agenttest.Until(t, "the volume's status", func() bool {
 		return c.Call(t.Context(), "volume.status", api.VolumeRequest{}, &st) == nil && len(st.Volumes) == 1
 	})
+	var seen api.VolumeWatchReply
+	agenttest.Must(t, c.Call(t.Context(), "volume.watch", api.VolumeWatchRequest{Now: true}, &seen))
+	if !seen.Whole || len(seen.Volumes) != 1 {
+		t.Errorf("watched: %+v", seen)
+	}
+	agenttest.Must(t, c.Call(t.Context(), "volume.watch", api.VolumeWatchRequest{After: seen.Number - 1}, &seen))
+	if len(seen.Events) == 0 || seen.Events[0].Resource != "r" || seen.Events[0].Status == nil {
+		t.Errorf("watched: %+v", seen)
+	}
 	pid := st.Volumes[0].PID
 	agenttest.Must(t, cmd.Process.Kill()) // the daemon's end is not the volume's
 	_ = cmd.Wait()                        // killed, as meant

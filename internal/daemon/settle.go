@@ -52,8 +52,15 @@ func (v *volumes) tell(l *volumeLink, m api.VolumeMessage) {
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	if m.Status == nil || l.settles(m.Status) {
-		v.onMessage(l.resource, m)
+		v.pass(l, m)
 	}
+}
+
+func (v *volumes) pass(l *volumeLink, m api.VolumeMessage) {
+	if m.Status != nil {
+		v.history.note(l.resource, m.Status)
+	}
+	v.onMessage(l.resource, m)
 }
 
 // tellSettled passes on what a process said last, if it has settled by that.
@@ -61,7 +68,7 @@ func (v *volumes) tellSettled(l *volumeLink) {
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	if st := l.last(); !l.isSettled() && l.settles(st) {
-		v.onMessage(l.resource, api.VolumeMessage{Status: st})
+		v.pass(l, api.VolumeMessage{Status: st})
 	}
 }
 

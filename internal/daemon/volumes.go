@@ -36,10 +36,12 @@ type volumes struct {
 	links    map[string]*volumeLink
 	starting map[string]*sync.Mutex
 	stopped  bool
+	history  *volumeHistory
 }
 
 func newVolumes(root paths.Root, spawn *spawner, log *slog.Logger) *volumes {
-	return &volumes{root: root, spawn: spawn, log: log, links: map[string]*volumeLink{}, starting: map[string]*sync.Mutex{}}
+	return &volumes{root: root, spawn: spawn, log: log, links: map[string]*volumeLink{}, starting: map[string]*sync.Mutex{},
+		history: newVolumeHistory()}
 }
 
 func (v *volumes) marker(resource string) string {
@@ -165,7 +167,9 @@ func (v *volumes) gone(l *volumeLink) {
 	if v.wanted(l.resource) {
 		v.log.Warn("volume process gone, starting another", "volume", l.resource)
 		go v.replace(l.resource)
+		return
 	}
+	v.history.note(l.resource, nil)
 }
 
 // wanted tells whether this daemon is to keep a process of the volume running.

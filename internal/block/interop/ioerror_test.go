@@ -89,7 +89,7 @@ func (n *node) spoiled() *badDisk {
 // TestDisklessHoldfast: holdfast's Primary loses its disk while an application writes; the kernel's serves it, and is the
 // source when the disk is back, while the application goes on.
 func TestDisklessHoldfast(t *testing.T) {
-	v, n := couple(t, "C", "data-integrity-alg md5;", "")
+	v, n := couple(t, "C", "", "")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(v.run(t, "dmesg | tail -n 40"))

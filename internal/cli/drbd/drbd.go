@@ -199,7 +199,7 @@ func (c *call) option(name, value, typed string) error {
 		c.node = value
 	case "--keep", "--save", "--undo", "--show", "--extract", "--onto":
 		c.values[name] = value
-	case "--whole":
+	case "--whole", "--now", "--statistics", "--timestamps", "--diff", "--full":
 		c.values[name] = "yes"
 	case "-h", "--help":
 		c.usage(c.Stdout)

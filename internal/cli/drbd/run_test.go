@@ -334,6 +334,7 @@ type daemon struct {
 	volumes []api.VolumeStatus
 	reply   api.VolumeReply
 	asked   []api.VolumeDoRequest
+	watches []api.VolumeWatchReply      // answers to volume.watch; then an error
 	after   func(*daemon, api.VolumeDo) // changes volumes, if not nil
 }
 
@@ -368,6 +369,13 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if d.after != nil {
 			d.after(d, in.Do)
 		}
+	case "/v1/volume.watch":
+		if len(d.watches) == 0 {
+			w.WriteHeader(http.StatusBadRequest)
+			out = api.Error{Code: 1, Message: "nothing more happens"}
+			break
+		}
+		out, d.watches = d.watches[0], d.watches[1:]
 	case "/v1/volume.status":
 		out = api.VolumesReply{Volumes: d.volumes}
 	case "/v1/cluster.status":

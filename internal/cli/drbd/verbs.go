@@ -47,6 +47,7 @@ func verbs() []verb {
 		{"cstate", show(cstate), true, "print the state of the connection", false},
 		{"dstate", (*call).dstate, true, "print the states of the disks", false},
 		{"status", (*call).status, false, "print everything about the volumes", false},
+		{"events2", (*call).events2, false, "print the volumes' state and then every change: --now --timestamps --statistics --diff --full", false},
 		{"overview", (*call).overview, false, "print a line per volume, as drbd-overview", false},
 		{"proc", (*call).proc, false, "print the text of /proc/drbd", false},
 		{"wait-connect", (*call).waitConnect, true, "wait until the peer is there", false},

@@ -1,0 +1,348 @@
+package drbd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/block/resfile"
+)
+
+// events2 prints what there is, and then every change, in the words of drbdsetup events2 (drbd-utils 9). Objects that only DRBD 9
+// has values for (quorum, promotion scores) are left out; what calls of handlers are about is not told.
+
+// pair is a word of an event.
+type pair struct{ key, value string }
+
+// object is one of the things events are about: what names it, its state, and counters.
+type object struct {
+	kind         string
+	names        []pair
+	state, stats []pair
+}
+
+func (o *object) id() string { return o.kind + words(o.names) }
+
+func words(list []pair) string {
+	var b strings.Builder
+	for _, p := range list {
+		fmt.Fprintf(&b, " %s:%s", p.key, p.value)
+	}
+	return b.String()
+}
+
+// objectsOf gives a volume's objects in the order in which they are told.
+func (c *call) objectsOf(v api.VolumeStatus) []object {
+	name := pair{"name", v.Resource}
+	volume := pair{"volume", "0"}
+	t, configured := c.configured(v.Resource)
+	peer := []pair{name}
+	device := []pair{{"disk", v.Disk}}
+	if configured {
+		vol := firstVolume(t)
+		volume.value = fmt.Sprint(vol.Number)
+		peer = append(peer, pair{"peer-node-id", fmt.Sprint(c.hostNumber(t))}, pair{"conn-name", t.peer.Name()})
+		device = []pair{{"backing_dev", backingWord(v, vol)}, {"disk", v.Disk}}
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	k := v.Counters
+	counted := func(list ...any) (out []pair) {
+		for i := 0; i < len(list); i += 2 {
+			out = append(out, pair{list[i].(string), fmt.Sprint(list[i+1])})
+		}
+		return out
+	}
+	all := []object{
+		{kind: "resource", names: []pair{name}, state: []pair{{"role", v.Role}, {"suspended", suspendedWord(v)}}},
+		{kind: "connection", names: peer, state: []pair{{"connection", connectionWord(v.Conn)}, {"role", v.PeerRole}}},
+		{kind: "device", names: []pair{name, volume, {"minor", fmt.Sprint(v.Minor)}}, state: device,
+			stats: counted("size", v.SizeBytes/1024, "read", k.DR, "written", k.DW, "al-writes", k.AL, "bm-writes", k.BM, "upper-pending", k.AP,
+				"lower-pending", k.LO, "al-suspended", "no", "blocked", yes[v.Frozen != ""])},
+		{kind: "peer-device", names: append(append([]pair(nil), peer...), volume),
+			state: []pair{{"replication", replicationWord(v.Conn)}, {"peer-disk", v.PeerDisk}, {"resync-suspended", resyncSuspended(v)}},
+			stats: counted("received", k.NR, "sent", k.NS, "out-of-sync", k.OOS, "pending", k.PE, "unacked", k.UA)},
+	}
+	if v.Resync != nil && moving(v.Conn) {
+		all[3].stats = append(all[3].stats, pair{"done", fmt.Sprintf("%.2f", v.Resync.Percent)})
+	}
+	if configured {
+		all = append(all, object{kind: "path", names: append(append([]pair(nil), peer...), pair{"local", endpoint(t.self)}, pair{"peer", endpoint(t.peer)}),
+			state: []pair{{"established", yes[connection(v.Conn) == ""]}}})
+	}
+	return all
+}
+
+// configured finds the configuration of a volume that is up.
+func (c *call) configured(resource string) (target, bool) {
+	conf, err := c.load()
+	if err != nil {
+		return target{}, false
+	}
+	t, err := c.target(conf, resource)
+	return t, err == nil
+}
+
+// hostNumber is the peer's place among the resource's hosts, which 8.4 has no node IDs for.
+func (c *call) hostNumber(t target) int {
+	for i, h := range t.Hosts {
+		if h.Name() == t.peer.Name() {
+			return i
+		}
+	}
+	return 0
+}
+
+func backingWord(v api.VolumeStatus, vol *resfile.Volume) string {
+	if v.Disk == "Diskless" {
+		return "none"
+	}
+	return vol.Disk
+}
+
+// suspendedWord is "no", or who holds requests back; drbdsetup knows "user" and "no-data" among others.
+func suspendedWord(v api.VolumeStatus) string {
+	switch {
+	case v.Frozen == "":
+		return "no"
+	case strings.Contains(v.Frozen, "no disk with up-to-date data"):
+		return "no-data"
+	case strings.Contains(v.Frozen, "operator"):
+		return "user"
+	}
+	return "quorum"
+}
+
+func connectionWord(conn string) string {
+	if w := connection(conn); w != "" {
+		return w
+	}
+	return "Connected"
+}
+
+func replicationWord(conn string) string {
+	switch {
+	case connection(conn) != "":
+		return "Off"
+	case conn == "Connected":
+		return "Established"
+	}
+	return conn
+}
+
+// resyncSuspended reads the flags of /proc/drbd.
+func resyncSuspended(v api.VolumeStatus) string {
+	var by []string
+	for i, word := range []string{"dependency", "peer", "user"} {
+		if len(v.Flags) > i+1 && v.Flags[i+1] != '-' {
+			by = append(by, word)
+		}
+	}
+	if len(by) == 0 {
+		return "no"
+	}
+	return strings.Join(by, ",")
+}
+
+// eventWriter prints events about what it has seen last.
+type eventWriter struct {
+	c     *call
+	out   io.Writer
+	only  map[string]bool // resources; nil for all
+	known map[string][]object
+	order []string // of known resources, as they came
+}
+
+func (c *call) set(name string) bool { return c.values[name] != "" }
+
+// line prints one event.
+func (w *eventWriter) line(event, kind string, list []pair) error {
+	if w.c.json {
+		m := map[string]string{"event": event, "object": kind}
+		for _, p := range list {
+			m[p.key] = p.value
+		}
+		if w.c.set("--timestamps") {
+			m["time"] = w.stamp()
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w.out, "%s\n", text)
+		return err
+	}
+	stamp := ""
+	if w.c.set("--timestamps") {
+		stamp = w.stamp() + " "
+	}
+	_, err := fmt.Fprintf(w.out, "%s%s %s%s\n", stamp, event, kind, words(list))
+	return err
+}
+
+func (w *eventWriter) stamp() string { return w.c.now().Format("2006-01-02T15:04:05.000000-07:00") }
+
+// all is every word about an object.
+func (w *eventWriter) all(o *object) []pair {
+	list := append(append([]pair(nil), o.names...), o.state...)
+	if w.c.set("--statistics") {
+		list = append(list, o.stats...)
+	}
+	return list
+}
+
+// see prints what is new about a volume: create or exists for new objects, change for others.
+func (w *eventWriter) see(v api.VolumeStatus, word string) error {
+	if w.only != nil && !w.only[v.Resource] {
+		return nil
+	}
+	was, before := w.known[v.Resource]
+	now := w.c.objectsOf(v)
+	w.known[v.Resource] = now
+	if !before {
+		w.order = append(w.order, v.Resource)
+	}
+	for i := range now {
+		var err error
+		if !before || i >= len(was) || was[i].id() != now[i].id() {
+			err = w.line(word, now[i].kind, w.all(&now[i]))
+		} else if list := w.changes(&was[i], &now[i]); list != nil {
+			err = w.line("change", now[i].kind, list)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changes are the words of a change; nil if there is none.
+func (w *eventWriter) changes(was, now *object) []pair {
+	list := differing(was.state, now.state, w.c.set("--diff"))
+	if w.c.set("--statistics") {
+		list = append(list, differing(was.stats, now.stats, w.c.set("--diff"))...)
+	}
+	switch {
+	case list == nil:
+		return nil
+	case w.c.set("--full") && !w.c.set("--diff"):
+		return w.all(now)
+	}
+	return append(append([]pair(nil), now.names...), list...)
+}
+
+func differing(was, now []pair, both bool) (list []pair) {
+	old := map[string]string{}
+	for _, p := range was {
+		old[p.key] = p.value
+	}
+	for _, p := range now {
+		before, had := old[p.key]
+		switch {
+		case had && before == p.value:
+			continue
+		case had && both:
+			p.value = before + "->" + p.value
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// gone prints that a volume is not up any more: its parts first.
+func (w *eventWriter) gone(resource string) error {
+	list := w.known[resource]
+	delete(w.known, resource)
+	for i, name := range w.order {
+		if name == resource {
+			w.order = append(w.order[:i], w.order[i+1:]...)
+			break
+		}
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		if err := w.line("destroy", list[i].kind, list[i].names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole takes in the state of all volumes there are.
+func (w *eventWriter) whole(all []api.VolumeStatus, word string) error {
+	up := map[string]bool{}
+	for _, v := range byMinor(all) {
+		up[v.Resource] = true
+		if err := w.see(v, word); err != nil {
+			return err
+		}
+	}
+	for _, name := range append([]string(nil), w.order...) {
+		if !up[name] {
+			if err := w.gone(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// take prints what a reply tells.
+func (w *eventWriter) take(r api.VolumeWatchReply) error {
+	if r.Whole {
+		return w.whole(r.Volumes, "create")
+	}
+	for _, e := range r.Events {
+		var err error
+		if e.Status == nil {
+			err = w.gone(e.Resource)
+		} else {
+			err = w.see(*e.Status, "create")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// events2 prints until it is ended, or, with --now, what there is.
+func (c *call) events2() error {
+	w := &eventWriter{c: c, out: c.Stdout, known: map[string][]object{}}
+	if len(c.resources) > 0 {
+		targets, err := c.targets()
+		if err != nil {
+			return err
+		}
+		w.only = map[string]bool{}
+		for _, t := range targets {
+			w.only[t.Name] = true
+		}
+	}
+	reply, err := c.watch(api.VolumeWatchRequest{Now: true})
+	if err == nil {
+		err = w.whole(reply.Volumes, "exists")
+	}
+	if err == nil {
+		err = w.line("exists", "-", nil)
+	}
+	for err == nil && !c.set("--now") {
+		if reply, err = c.watch(api.VolumeWatchRequest{After: reply.Number}); err == nil {
+			err = w.take(reply)
+		}
+	}
+	return err
+}
+
+// watch asks the daemon what has happened; while one is being replaced, it waits for the next.
+func (c *call) watch(r api.VolumeWatchRequest) (out api.VolumeWatchReply, err error) {
+	for deadline := time.Now().Add(askTimeout); ; time.Sleep(pollEvery) {
+		err = c.ask("volume.watch", r, &out)
+		if r.Now || !isNoDaemon(err) || errors.Is(err, context.Canceled) || time.Now().After(deadline) {
+			return out, err
+		}
+	}
+}
