@@ -216,11 +216,18 @@ func (m *Machine) takeGeneration() {
 		m.uuids = m.uuids.NewCurrent(parse(r.Generation), m.primary())
 	}
 	m.do(WriteBitmap, Store)
+	if m.soleKeeper() && !planted.KeeperForgets {
+		m.markAll()
+	}
 	m.log("new current UUID " + m.uuids.String())
 	if m.primary() && m.frozen == "" {
 		m.do(PathRelease)
 	}
-	if m.linkUp && !m.peerInU() {
+	switch {
+	case !m.linkUp || m.peerInU():
+	case m.soleKeeper():
+		m.sendUUIDs() // the Primary looks at them to know this disk again
+	default:
 		m.emit(Effect{Do: CloseLink, Text: "this disk has a new generation, which the peer has to get by a resync"})
 	}
 }
@@ -229,6 +236,10 @@ func (m *Machine) takeGeneration() {
 func (m *Machine) primaryView() {
 	if !m.isSelf(m.view.Primary) {
 		m.fail(fmt.Sprintf("the cluster's log has %q as Primary in epoch %d", m.view.Primary, m.view.Epoch), true)
+		return
+	}
+	if m.outOfU() {
+		m.leftView()
 		return
 	}
 	if m.movedOn() {
@@ -296,6 +307,10 @@ func (m *Machine) checkAbsence() {
 	if m.linkUp { // it is there, and being spoken to
 		patience += m.set.Handshake
 	}
+	if m.env.Now-m.lostAt >= patience && m.outOfU() {
+		m.fail("the connection to the only up-to-date replica is lost", false)
+		return
+	}
 	if m.env.Now-m.lostAt >= patience {
 		m.remove("it is not connected")
 	}
@@ -329,6 +344,9 @@ func (m *Machine) leavePeer() {
 func (m *Machine) Want() *api.VolumeWant {
 	if m.alone && m.attached && !m.adopted() {
 		return &api.VolumeWant{Branch: m.view.Branch, Epoch: m.view.Epoch, Version: m.view.Version, Alone: true}
+	}
+	if m.outOfU() {
+		return m.leaveWant()
 	}
 	if !m.adopted() || !m.attached {
 		return nil

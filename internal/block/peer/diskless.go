@@ -30,6 +30,10 @@ func (m *Machine) MayDropDisk() bool {
 
 // withoutDisk: a Primary has no disk any more; whole tells whether it had all the data.
 func (m *Machine) withoutDisk(whole bool) {
+	if m.mayLeaveU() {
+		m.leaveU()
+		return
+	}
 	if m.view.Bound {
 		m.fail("the backing disk failed", false)
 		if m.linkUp {

@@ -72,6 +72,10 @@ func (m *Machine) handshake(before remote, st wire.States) {
 			m.refuseForeignData()
 			return
 		}
+		if !m.meetsServer() {
+			m.fail("the peer that has connected is not the one this Primary lived on, or was started again", false)
+			return
+		}
 		m.connected()
 		m.onlyDisk()
 		return
@@ -146,10 +150,7 @@ func (m *Machine) splitBrain(out generation.Outcome) {
 
 func (m *Machine) carryOut(v generation.Verdict, first bool, st wire.States) {
 	if v.Full() {
-		m.full = true
-		m.do(Store, SetAllBits)
-		m.full = false
-		m.do(Store)
+		m.markAll()
 	}
 	switch {
 	case v.Source():
@@ -159,6 +160,14 @@ func (m *Machine) carryOut(v generation.Verdict, first bool, st wire.States) {
 	default:
 		m.connected()
 	}
+}
+
+// markAll takes every block for out of sync. That it was begun is durable first.
+func (m *Machine) markAll() {
+	m.full = true
+	m.do(Store, SetAllBits)
+	m.full = false
+	m.do(Store)
 }
 
 // becomeSource sends the bitmap. Writes wait until the target has it.
@@ -207,10 +216,7 @@ func (m *Machine) onlyDisk() {
 		return
 	}
 	m.uuids = m.uuids.NewCurrent(m.env.Fresh, false)
-	m.full = true
-	m.do(Store, SetAllBits)
-	m.full = false
-	m.do(Store)
+	m.markAll()
 	m.sendUUIDs()
 	m.log("the peer is Primary without a disk: this is the only one; new current UUID " + m.uuids.String())
 }
@@ -251,7 +257,9 @@ func (m *Machine) pathUp() {
 	m.noData = false
 	m.instance = m.link.PeerInstance
 	m.do(PathUp)
-	m.thaw()
+	if !m.leaving { // the log has the last word
+		m.thaw()
+	}
 }
 
 // BitmapReceived: the peer's whole bitmap has been merged into ours.

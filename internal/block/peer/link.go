@@ -41,7 +41,7 @@ func (m *Machine) Link() LinkPolicy {
 	if m.adopted() {
 		p.Epoch = m.view.Epoch
 	}
-	p.Wanted = m.wanted && (m.attached || !m.view.Bound) && m.hasView && !m.removing && !m.alone && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
+	p.Wanted = m.wanted && (m.attached || !m.view.Bound || m.outOfU()) && m.hasView && !m.removing && !m.alone && m.resume == nil && (m.reason == "" || m.retryAt != 0 && m.env.Now >= m.retryAt)
 	return p
 }
 

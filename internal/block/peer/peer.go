@@ -169,6 +169,8 @@ type Machine struct {
 	lostAt    time.Duration
 	removing  bool
 	newGen    uint64
+	leaving   bool // Primary without a disk: wants itself out of U
+	left      bool // the same: is out of it
 	addAsked  bool
 	addAt     uint64 // version of U when Add was asked for
 	alone     bool   // wants to go on without the peer, of a volume the log may be taking in

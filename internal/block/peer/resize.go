@@ -7,6 +7,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/planted"
 )
 
 // Online resize. Both sides tell each other in P_SIZES what their disks have room for; the volume gets the smaller of the two, or
@@ -163,7 +164,7 @@ func (m *Machine) resizeSizes(s wire.SizesInfo, room int64) {
 			m.sendSizes(false)
 		}
 		m.endResize(code, why)
-	case m.primary() && size != m.size && !same && s.Current == 0:
+	case m.primary() && size != m.size && !same && s.Current == 0 && !planted.PrimaryGrowsFirst:
 		m.sendSizes(true) // it goes first
 	case m.primary() && size != m.size && !same:
 		m.endResize(codeFailed, fmt.Sprintf("the peer's device has kept its %d KiB, %d KiB were expected; its log says why", s.Current/kibPerSector, size/1024))

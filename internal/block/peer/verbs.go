@@ -178,6 +178,7 @@ func (m *Machine) becomePrimary() {
 	m.role = wire.Primary
 	m.uuids = m.uuids.WithRole(true)
 	m.addAsked, m.removing, m.alone, m.lostAt = false, false, false, m.env.Now
+	m.leaving, m.left = false, false
 	m.do(Store, PathReset)
 	m.emit(Effect{Do: SaveRole, Number: m.epoch})
 	if m.path == pathUp {
@@ -240,6 +241,7 @@ func (m *Machine) checkDrained() {
 	m.crashed = false
 	m.uuids = m.uuids.WithRole(false)
 	m.removing, m.addAsked, m.alone, m.frozen, m.exposed = false, false, false, "", 0
+	m.leaving, m.left = false, false
 	m.do(WriteBitmap, Store)
 	m.emit(Effect{Do: SaveRole})
 	if m.linkUp {
@@ -296,6 +298,7 @@ func (m *Machine) fail(why string, disk bool) {
 	m.role, m.resume = wire.Secondary, nil
 	m.crashed = true
 	m.frozen, m.removing, m.addAsked, m.alone = "", false, false, false
+	m.leaving, m.left = false, false
 	m.path = pathGone
 	m.uuids = m.uuids.WithRole(false)
 	m.emit(Effect{Do: PathBreak, Text: why})

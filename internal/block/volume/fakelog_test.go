@@ -105,6 +105,14 @@ func (l *fakeLog) keepOnly(keep string, generation string) bool {
 	return true
 }
 
+// notNode is the other node.
+func (l *fakeLog) notNode(name string) string {
+	if name == l.p.a.name {
+		return l.p.b.name
+	}
+	return l.p.a.name
+}
+
 func (l *fakeLog) want(n *node, w api.VolumeWant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,7 +135,7 @@ func (l *fakeLog) want(n *node, w api.VolumeWant) {
 	case w.Version != l.version || l.primary != n.name:
 		return
 	case w.Remove != "":
-		if !slices.ContainsFunc(l.u, func(r api.Replica) bool { return r.Node == w.Remove }) || !l.keepOnly(n.name, w.Generation) {
+		if !slices.ContainsFunc(l.u, func(r api.Replica) bool { return r.Node == w.Remove }) || !l.keepOnly(l.notNode(w.Remove), w.Generation) {
 			return
 		}
 	case w.Add != nil:
