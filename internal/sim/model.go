@@ -24,8 +24,9 @@ type model struct {
 type blockHistory struct {
 	writes []written
 	last   uint64
-	floor  uint64 // the newest acknowledged write: nothing older may be read
-	safe   uint64 // the newest that is acknowledged as durable: nothing older survives anything
+	floor  uint64    // the newest acknowledged write: nothing older may be read
+	safe   uint64    // the newest that is acknowledged as durable: nothing older survives anything
+	past   []written // the last of those before safe, which a read that began earlier may still return: from the peer's disk it takes long
 }
 
 type written struct{ seq, value uint64 }
@@ -57,8 +58,25 @@ func (b *blockHistory) durable(seq uint64) {
 	}
 	b.safe = seq
 	for len(b.writes) > 0 && b.writes[0].seq < seq {
+		b.past = append(b.past, b.writes[0])
 		b.writes = b.writes[1:]
 	}
+	const kept = 64
+	b.past = b.past[max(0, len(b.past)-kept):]
+}
+
+// readable tells whether a read that began when nothing older than the write from might be read may return a page.
+func (b *blockHistory) readable(p page, from uint64) bool {
+	for _, v := range p.sectors() {
+		_, ok := b.at(v, from)
+		for i := len(b.past) - 1; i >= 0 && !ok; i-- {
+			ok = b.past[i].value == v && b.past[i].seq >= from
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // at finds the newest write of a value, not older than from; ok is false if there is none.
@@ -188,7 +206,7 @@ func (w *World) judgeWrite(o *op) {
 
 func (w *World) judgeRead(o *op) {
 	b := w.model.blocks[o.block]
-	if w.clocks && !b.holds(o.read, o.seq) {
+	if w.clocks && !b.readable(o.read, o.seq) {
 		w.fail("S7", "%s reads block %d as %v; write %d or newer is expected, known are %v", o.host.name, o.block, page(o.read).sectors(), o.seq, b.writes)
 	}
 }

@@ -168,10 +168,11 @@ func TestDemotedByAProcessWithoutADisk(t *testing.T) {
 	for range 6 {
 		primary, other := s.sides()
 		s.acks(20)
+		primary.stopDaemon() // so that the log does not hear of it
 		primary.disk.full = true
-		s.until("no Primary's process", func() bool { return primary.volume.epoch == 0 })
+		s.until("a Primary without a disk", func() bool { return !primary.volume.s.HasDisk() })
 		primary.killVolume()
-		primary.volumeGone()
+		primary.startDaemon()
 		s.run(time.Second)
 		primary.standby = true
 		s.primaryOn(other)

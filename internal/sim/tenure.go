@@ -143,6 +143,8 @@ func (d *daemon) roles() {
 		d.demote()
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.ended == rec.Epoch:
 		d.end(rec, state.DemotedUncleanly(d.status))
+	case rec.Primary == h.name && rec.PrimarySession == d.session && d.outOfU(rec) && (d.status.Role != "Primary" || d.elsewhere() && d.w.chance(20)):
+		d.demote() // it has no promotion score
 	case rec.Primary == h.name && rec.PrimarySession == d.session && d.status.Role != "Primary":
 		d.acting = true
 		d.becomePrimary(rec, false)
@@ -150,6 +152,15 @@ func (d *daemon) roles() {
 		d.promote(rec)
 	}
 }
+
+// outOfU tells whether this host's replica is not in U: its Primary, if it is that, has lost its disk.
+func (d *daemon) outOfU(rec state.Volume) bool {
+	_, in := rec.Replica(d.h.name)
+	return !in
+}
+
+// elsewhere tells whether the other host may have the Primary.
+func (d *daemon) elsewhere() bool { return !d.w.data[1-d.h.index].standby }
 
 // promote is tenures.promote for a tenure that has not begun.
 func (d *daemon) promote(rec state.Volume) {

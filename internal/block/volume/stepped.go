@@ -108,6 +108,9 @@ func (s *Stepped) Submit(r *kernel.Request) { s.e.target.Submit(r) }
 // Attached tells whether there is a disk, so that requests may be submitted.
 func (s *Stepped) Attached() bool { return s.e.target != nil && s.e.path != nil }
 
+// HasDisk tells whether there is a disk that works.
+func (s *Stepped) HasDisk() bool { return s.e.hasDisk() }
+
 // Primary tells whether the volume serves requests, and of which epoch.
 func (s *Stepped) Primary() (epoch uint64, ok bool) {
 	return s.e.machine.Epoch(), s.e.machine.IsPrimary()
