@@ -54,7 +54,9 @@ func TestDiskOfALeaningPrimaryIsResynced(t *testing.T) {
 	s.lean()
 	s.acks(100)
 	s.repair(primary)
-	s.until("the disk's resync", func() bool { return primary.volume != nil && primary.volume.s.HasDisk() && primary.volume.s.Connected() })
+	s.until("the disk's resync", func() bool {
+		return primary.volume != nil && primary.volume.s.HasDisk() && primary.volume.s.Connected()
+	})
 	other.standby = false
 	s.until("a whole cluster", s.healthy)
 	s.end()
