@@ -156,7 +156,7 @@ func generationGiven(ctx context.Context, t *testing.T, s *stage) error {
 }
 
 // connectedAcrossEpochs (S3): a promotion begins an epoch that the old Primary's side does not hear of, since its daemon stands
-// still. Its volume must not be connected to before it has.
+// still. Its volume must not be connected to before it has, and so it leaves U before a write is acknowledged.
 func connectedAcrossEpochs(ctx context.Context, t *testing.T, s *stage) error {
 	active, standby := s.roles(ctx, t)
 	sh(ctx, t, active, "pcs resource meta ms_drbd_ha target-role=Slave")
@@ -164,17 +164,17 @@ func connectedAcrossEpochs(ctx context.Context, t *testing.T, s *stage) error {
 	sh(ctx, t, active, "pkill -STOP -f '^holdfast daemon'")
 	sh(ctx, t, standby, "pcs resource meta ms_drbd_ha target-role=")
 	s.awaitPromoted(ctx, t, standby)
-	var found error
-	s.await(ctx, t, "the new Primary is connected, or has the other out of U", func() bool {
-		v, err := demo.Volume(ctx, standby, tutorial.Volume)
-		if err == nil && v.Conn == "Connected" && v.PeerDeviceUUID != "" {
-			found = fmt.Errorf("one connection in two epochs: %s, Primary in epoch %d, is connected to %s, whose daemon has not heard of it",
-				standby.Name(), v.Epoch, active.Name())
-			return true
-		}
-		return len(s.replicas(ctx)) == 1
-	})
-	return found
+	s.write(ctx, t, standby, 1, "of the new epoch", true)
+	// The Primary's own view is the one it has acknowledged by.
+	st, err := demo.Status(ctx, standby)
+	if err != nil || len(st.Volumes) != 1 {
+		t.Fatalf("status of %s: %v", standby.Name(), err)
+	}
+	if v := st.Volumes[0]; len(v.U) != 1 {
+		return fmt.Errorf("one connection in two epochs: a write of epoch %d is acknowledged with %s in U, whose daemon has not heard of that epoch",
+			v.Epoch, active.Name())
+	}
+	return nil
 }
 
 // votedWithoutAMemory (votes): the witness forgets what it has confirmed. With it the standby, which missed that, would be a

@@ -58,6 +58,7 @@ func TestPlantedBugs(t *testing.T) {
 		t.Run(p.tag, func(t *testing.T) {
 			built := buildPlanted(dir, p.tag)
 			if found := s.act(t, healthy, p); found != nil {
+				s.keepLogs(t)
 				t.Fatalf("the healthy program: %v", found)
 			}
 			bug := <-built
