@@ -3,11 +3,13 @@ package histories
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"holdfast/internal/guard"
 	"holdfast/internal/guard/deadline"
 	"holdfast/internal/lab"
+	"holdfast/internal/lab/labdisk"
 	"holdfast/internal/lab/tutorial"
 	"holdfast/internal/paths"
 )
@@ -25,24 +27,35 @@ func TestGuard(t *testing.T) {
 		name   string
 		signal string
 		to     []string
+		// hung: the data disk answers nothing, so that whoever waits for it cannot even be killed.
+		hung bool
 	}{
-		{"daemon stopped", "STOP", []string{daemonProcess}},
-		{"volume process stopped", "STOP", []string{volumeProcess}},
-		{"both stopped", "STOP", []string{daemonProcess, volumeProcess}},
-		{"daemon killed", "KILL", []string{daemonProcess}},
-		{"volume process killed", "KILL", []string{volumeProcess}},
-		{"both killed", "KILL", []string{daemonProcess, volumeProcess}},
+		{"daemon stopped", "STOP", []string{daemonProcess}, false},
+		{"volume process stopped", "STOP", []string{volumeProcess}, false},
+		{"both stopped", "STOP", []string{daemonProcess, volumeProcess}, false},
+		{"daemon killed", "KILL", []string{daemonProcess}, false},
+		{"volume process killed", "KILL", []string{volumeProcess}, false},
+		{"both killed", "KILL", []string{daemonProcess, volumeProcess}, false},
+		{"database waits for a hung disk", "", nil, true},
+		{"database waits for a hung disk, daemon stopped", "STOP", []string{daemonProcess}, true},
+		{"database waits for a hung disk, both killed", "KILL", []string{daemonProcess, volumeProcess}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			play(t, func(ctx context.Context, t *testing.T, s *stage) {
 				active, standby := s.roles(ctx, t)
 				s.ownDatabase(ctx, t, active)
+				if c.hung {
+					s.hang(ctx, t, active)
+				}
 				for _, pattern := range c.to {
 					sh(ctx, t, active, fmt.Sprintf("pkill -%s -f %q", c.signal, pattern))
 				}
 				s.cut(t, active.Name(), lab.Everyone)
 				s.awaitEnforced(ctx, t, active, standby)
 				s.heal(t)
+				if _, err := active.Disk(ctx, labdisk.Command{Do: "heal"}); err != nil {
+					t.Fatal(err)
+				}
 				if c.signal == "STOP" {
 					for _, pattern := range c.to {
 						sh(ctx, t, active, fmt.Sprintf("pkill -CONT -f %q", pattern))
@@ -72,6 +85,19 @@ func (s *stage) ownDatabase(ctx context.Context, t *testing.T, h *lab.Host) {
 		return err == nil && code == 0
 	})
 	s.awaitServed(ctx, t)
+}
+
+// hang has a host's data disk answer nothing any more, and waits until a thread of the database waits for it in the kernel,
+// where no signal reaches it: only aborting the volume's FUSE connection ends that.
+func (s *stage) hang(ctx context.Context, t *testing.T, h *lab.Host) {
+	t.Helper()
+	if _, err := h.Disk(ctx, labdisk.Command{Do: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	s.await(ctx, t, "a thread of the database waits for the hung disk (state D)", func() bool {
+		out, _, err := typed(ctx, h, "grep -h '^State' /proc/$(pgrep -o -x mariadbd)/task/*/status", "")
+		return err == nil && strings.Contains(out, "D (disk sleep)")
+	})
 }
 
 // awaitEnforced waits until the standby serves and the guard of the other host, asked itself, has enforced the deadline; then
