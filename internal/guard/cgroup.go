@@ -13,8 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resources is the cgroup below which everything that agents started lives.
-func (g *guard) resources() string { return filepath.Join(g.cfg.Root.Cgroup(), "resource") }
+// killResources kills everything that resources run, and lists who is left of it. What failed for one of the cgroups keeps
+// nobody in the others alive.
+func (g *guard) killResources() (left []int, killed, listed error) {
+	for _, dir := range g.cfg.Root.ResourceCgroups() {
+		killed = errors.Join(killed, killAll(dir))
+		pids, err := survivors(dir)
+		left, listed = append(left, pids...), errors.Join(listed, err)
+	}
+	slices.Sort(left)
+	return left, killed, listed
+}
 
 // killAll kills every process in a cgroup and below, those being forked meanwhile included. A cgroup that does not exist
 // holds nobody.

@@ -258,6 +258,18 @@ func cgroup(t *testing.T, root paths.Root) string {
 	return resource
 }
 
+// slice makes the cgroup of a unit that systemd runs for a resource.
+func slice(t *testing.T, root paths.Root) string {
+	t.Helper()
+	at := root.ResourceCgroups()[1]
+	dir := filepath.Join(cgroup2(t), fmt.Sprintf("holdfast-guard-slice-%d", os.Getpid()))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.Mkdir(dir, 0o755), os.Symlink(dir, at)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { removeCgroup(t, dir) })
+	return dir
+}
+
 func removeCgroup(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0); err != nil {
@@ -304,7 +316,8 @@ func TestDeadlineKillsResources(t *testing.T) {
 	ignores := exec.Command("sh", "-c", "trap '' TERM HUP INT; while :; do sleep 1; done")
 	stopped := exec.Command("sleep", "1000")
 	forks := exec.Command("sh", "-c", "while :; do sh -c 'sleep 0.01 & wait' & sleep 0.005; done")
-	for _, cmd := range []*exec.Cmd{ignores, stopped, forks} {
+	unit := exec.Command("sleep", "1000")
+	for cmd, dir := range map[*exec.Cmd]string{ignores: dir, stopped: dir, forks: dir, unit: slice(t, root)} {
 		start(t, cmd)
 		join(t, dir, cmd.Process.Pid)
 	}
@@ -319,7 +332,7 @@ func TestDeadlineKillsResources(t *testing.T) {
 	if s := waitState(t, c, "enforced"); len(s.Survivors) != 0 {
 		t.Errorf("survivors %v", s.Survivors)
 	}
-	for _, cmd := range []*exec.Cmd{ignores, stopped, forks} {
+	for _, cmd := range []*exec.Cmd{ignores, stopped, forks, unit} {
 		err := cmd.Wait()
 		if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGKILL {
 			t.Errorf("%v ended with %v", cmd.Args, err)

@@ -48,8 +48,7 @@ func (g *guard) sweep() {
 		g.log.Error("the lease has ended: stopping everything on this node", "session", session, "late", g.now().Sub(at))
 	}
 	aborted := g.abortAll()
-	killed := killAll(g.resources())
-	left, listed := survivors(g.resources())
+	left, killed, listed := g.killResources()
 	if err := errors.Join(aborted, killed, listed); err != nil {
 		g.log.Error("cannot enforce all of the lease's end", "err", err)
 	}

@@ -52,3 +52,16 @@ func (r Root) BalancerSocket() string { return filepath.Join(r.Run(), "balancer.
 
 // Cgroup is the cgroup v2 directory below which each resource and each of our processes has its own.
 func (r Root) Cgroup() string { return r.join("sys/fs/cgroup/holdfast") }
+
+// ResourceCgroups are the cgroups below which everything lives that resources run: what agents start, and the units that the
+// service manager starts for them, in the slice ResourceSlice.
+func (r Root) ResourceCgroups() []string {
+	return []string{filepath.Join(r.Cgroup(), "resource"), r.join("sys/fs/cgroup/holdfast.slice/" + ResourceSlice)}
+}
+
+// ResourceSlice is the slice of systemd that resources' units are put in. Its cgroup is below that of holdfast.slice
+// (systemd.slice(5)).
+const ResourceSlice = "holdfast-resource.slice"
+
+// UnitDropIns is the directory whose UNIT.d hold what is added to the system's units until the next boot (systemd.unit(5)).
+func (r Root) UnitDropIns() string { return r.join("run/systemd/system") }

@@ -29,7 +29,7 @@ type Catalog struct {
 // New makes the catalog of a host. volumes and score are for the built-in ocf:linbit:drbd; without volumes that agent
 // is unknown.
 func New(root paths.Root, volumes volume.Volumes, score volume.Scorer) *Catalog {
-	c := &Catalog{ocf: ocf.New(root, true), lsb: lsb.New(root, ""), systemd: systemd.New()}
+	c := &Catalog{ocf: ocf.New(root, true), lsb: lsb.New(root, ""), systemd: systemd.New(root)}
 	if volumes != nil {
 		c.volume = volume.New(volumes, score)
 	}

@@ -1,5 +1,6 @@
 // Package systemd runs units as resources, through systemctl: start and stop wait for systemd's own job to end, and a
-// unit's state becomes an OCF code. The unit's processes live where systemd puts them, not in a cgroup of ours.
+// unit's state becomes an OCF code. From its start to its stop a service is the cluster's: a drop-in puts it into the slice whose
+// processes the guard ends with the node's lease, and keeps the manager from starting it again by itself.
 package systemd
 
 import (
@@ -8,26 +9,34 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"holdfast/internal/agent"
 	"holdfast/internal/agent/process"
+	"holdfast/internal/paths"
 )
 
 // settlePoll is how often a unit that is changing its state is looked at again.
 const settlePoll = 100 * time.Millisecond
 
 // Agent talks to a service manager. It has no state.
-type Agent struct{ args, env []string }
+type Agent struct {
+	args, env []string
+	dropIns   string // the directory whose UNIT.d add to a unit
+}
 
 // New talks to the system's manager.
-func New() *Agent { return &Agent{env: []string{"PATH=" + process.SearchPath}} }
+func New(root paths.Root) *Agent {
+	return &Agent{env: []string{"PATH=" + process.SearchPath}, dropIns: root.UnitDropIns()}
+}
 
 // NewUser talks to the manager of the calling user (systemd --user), found through XDG_RUNTIME_DIR.
 func NewUser() *Agent {
-	return &Agent{args: []string{"--user"}, env: []string{"PATH=" + process.SearchPath,
-		"XDG_RUNTIME_DIR=" + os.Getenv("XDG_RUNTIME_DIR"), "DBUS_SESSION_BUS_ADDRESS=" + os.Getenv("DBUS_SESSION_BUS_ADDRESS")}}
+	run := os.Getenv("XDG_RUNTIME_DIR")
+	return &Agent{args: []string{"--user"}, dropIns: filepath.Join(run, "systemd/user"), env: []string{"PATH=" + process.SearchPath,
+		"XDG_RUNTIME_DIR=" + run, "DBUS_SESSION_BUS_ADDRESS=" + os.Getenv("DBUS_SESSION_BUS_ADDRESS")}}
 }
 
 // Run carries out start, stop, monitor and reload.
@@ -56,15 +65,29 @@ func (a *Agent) run(ctx context.Context, op agent.Operation) agent.Result {
 		}
 		return notInstalled(op)
 	}
-	exit := a.systemctl(ctx, op.Action, unit(op))
+	if op.Action == "start" {
+		if r, ok := a.take(ctx, op); !ok {
+			return r
+		}
+	}
+	r, ok = a.carryOut(ctx, op, op.Action, unit(op))
+	if ok && op.Action == "stop" {
+		r, _ = a.giveBack(ctx, op)
+	}
+	return r
+}
+
+// carryOut runs systemctl for an operation; ok tells whether it succeeded.
+func (a *Agent) carryOut(ctx context.Context, op agent.Operation, args ...string) (r agent.Result, ok bool) {
+	exit := a.systemctl(ctx, args...)
 	if r, bad := failed(op, exit); bad {
-		return r
+		return r, false
 	}
 	if exit.Code != 0 {
 		return agent.Result{Code: agent.ErrGeneric, Stdout: exit.Stdout, Stderr: exit.Stderr,
-			ExitReason: strings.TrimSpace(string(exit.Stderr))}
+			ExitReason: strings.TrimSpace(string(exit.Stderr))}, false
 	}
-	return agent.Result{Stdout: exit.Stdout, Stderr: exit.Stderr}
+	return agent.Result{Stdout: exit.Stdout, Stderr: exit.Stderr}, true
 }
 
 // monitor waits while the unit is on its way from one state to another.

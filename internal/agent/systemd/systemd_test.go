@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/agent"
 	"holdfast/internal/agent/agenttest"
+	"holdfast/internal/paths"
 )
 
 // inside tells the test that it runs in the mount namespace made for it.
@@ -69,7 +70,8 @@ func units(t *testing.T) {
 			t.Errorf("%s %s: %+v, want %d", c.action, c.unit, r, c.want)
 		}
 	}
-	if r := run(t, a, "hf-slow", "start", 300*time.Millisecond); r.Status != agent.TimedOut {
+	theClusters(t, a)
+	if r := run(t, a, "hf-slow", "start", 5*time.Second); r.Status != agent.TimedOut {
 		t.Errorf("a start that hangs: %+v", r)
 	}
 	if r := run(t, a, "hf-slow", "monitor", 300*time.Millisecond); r.Status != agent.TimedOut {
@@ -78,6 +80,41 @@ func units(t *testing.T) {
 	if !a.Known(t.Context(), "hf-test") || a.Known(t.Context(), "hf-none") {
 		t.Error("Known is wrong")
 	}
+}
+
+// theClusters: from its start to its stop a service runs where the guard ends it, and is not started again by its manager; then
+// it is what it was.
+func theClusters(t *testing.T, a *Agent) {
+	t.Helper()
+	unitFile(t, "hf-restarts", "Type=simple\nRestart=always\nExecStart=/bin/sleep 1005")
+	reload(t)
+	for range 2 {
+		if r := run(t, a, "hf-restarts", "start", time.Minute); r.Code != agent.OK {
+			t.Fatalf("start: %+v", r)
+		}
+		group := show(t, "hf-restarts", "ControlGroup")
+		if !strings.Contains(group, "/holdfast.slice/"+paths.ResourceSlice+"/") {
+			t.Errorf("it runs in %s", group)
+		}
+		agenttest.Must(t, os.WriteFile(filepath.Join("/sys/fs/cgroup", group, "cgroup.kill"), []byte("1"), 0))
+		agenttest.Until(t, "the end of the unit", func() bool { return show(t, "hf-restarts", "ActiveState") == "failed" })
+		if r := run(t, a, "hf-restarts", "monitor", time.Minute); r.Code != agent.NotRunning {
+			t.Errorf("monitor after the kill: %+v", r)
+		}
+		if r := run(t, a, "hf-restarts", "stop", time.Minute); r.Code != agent.OK {
+			t.Errorf("stop: %+v", r)
+		}
+		if restart := show(t, "hf-restarts", "Restart"); restart != "always" {
+			t.Errorf("given back with Restart=%s", restart)
+		}
+	}
+}
+
+func show(t *testing.T, name, property string) string {
+	t.Helper()
+	out, err := exec.Command("/usr/bin/systemctl", "--user", "show", "--value", "--property="+property, name).Output()
+	agenttest.Must(t, err)
+	return strings.TrimSpace(string(out))
 }
 
 func run(t *testing.T, a *Agent, name, action string, timeout time.Duration) agent.Result {
