@@ -33,6 +33,7 @@ func (m *Machine) PeerState(e Env, st wire.States) {
 	case m.conn == wire.VerifyT && st.Conn == wire.Connected:
 		m.VerifyDone(e)
 	}
+	m.peerDemoted()
 }
 
 // reconsider tells whether a state calls for a new comparison: the peer found that a resync is due, or became the source

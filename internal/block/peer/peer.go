@@ -194,6 +194,8 @@ type request struct {
 	verb     api.VolumeVerb
 	force    bool
 	deadline time.Duration
+	// awaits: the peer is Primary as far as is known here, and has not been asked.
+	awaits bool
 }
 
 // Resume says that an earlier process of this volume was Primary.

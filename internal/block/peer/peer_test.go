@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/metadata"
 )
@@ -51,6 +52,38 @@ func TestRolesAreSwitched(t *testing.T) {
 	p.a.expect("Connected Secondary/Primary UpToDate/UpToDate")
 	if p.a.sb.Flags&metadata.PrimaryInd != 0 {
 		t.Error("a's metadata still says Primary")
+	}
+}
+
+// Word of one side's demotion is under way when the other is to be promoted, or the Primary is lost: the promotion waits for that,
+// and no longer than for a Primary that stays one.
+func TestPromotionWaitsForADemotionUnderWay(t *testing.T) {
+	for name, happens := range map[string]func(p *simPair){
+		"demoted": func(p *simPair) {
+			p.a.m.Secondary(p.a.env(), 1)
+			p.a.run()
+			p.settle(false)
+		},
+		"lost": func(p *simPair) {
+			p.b.m.LinkDown(p.b.env(), "lost", false)
+			p.b.run()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newSim(t, first(equal()), second(equal()))
+			p.connect()
+			p.a.primary(false, 0)
+			p.b.m.Primary(p.b.env(), 1, false, 0)
+			p.b.run()
+			p.b.tick(block.PingTimeout - 1)
+			if len(p.b.replies) > 0 {
+				t.Fatalf("answered before anything is known: %+v", p.b.replies)
+			}
+			happens(p)
+			if r := p.b.lastReply(); r.Code != 0 || !p.b.m.IsPrimary() {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }
 

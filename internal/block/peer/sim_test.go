@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
@@ -275,6 +276,9 @@ func (s *side) primary(force bool, epoch uint64) api.VolumeReply {
 	s.m.Primary(s.env(), 1, force, epoch)
 	s.run()
 	(&simPair{a: s, b: s.other}).settle(false)
+	if len(s.replies) == 0 { // it waits for the peer's demotion
+		s.tick(block.PingTimeout)
+	}
 	return s.lastReply()
 }
 

@@ -103,14 +103,38 @@ func (m *Machine) Primary(e Env, id uint64, force bool, epoch uint64) {
 		m.answer(id, m.Refusal(wire.InTransientState))
 	case m.adopted():
 		m.primaryBound(p, epoch)
+	default:
+		m.primaryUnbound(p)
+	}
+}
+
+// awaitDemotion waits for a peer that is Primary: word of its demotion may be on its way, or of its death. DRBD does so, for
+// ping-timeout.
+func (m *Machine) awaitDemotion(p request) {
+	p.awaits, p.deadline = true, m.env.Now+block.PingTimeout
+	m.pending = p
+}
+
+// peerDemoted goes on with a promotion that waited for it.
+func (m *Machine) peerDemoted() {
+	if p := m.pending; p.awaits && m.peer.role != wire.Primary {
+		m.pending = request{}
+		p.awaits, p.deadline = false, m.env.Now+requestTimeout
+		m.primaryUnbound(p)
+	}
+}
+
+// primaryUnbound follows DRBD's rules.
+func (m *Machine) primaryUnbound(p request) {
+	switch {
 	case m.primary():
-		m.answer(id, api.VolumeReply{})
-	case !m.leansOnPeer() && (!m.attached || m.disk <= generation.Outdated && !force):
-		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
+		m.answer(p.id, api.VolumeReply{})
+	case !m.leansOnPeer() && (!m.attached || m.disk <= generation.Outdated && !p.force):
+		m.answer(p.id, m.Refusal(wire.NoUpToDateDisk))
 	case m.peer.role == wire.Primary:
-		m.answer(id, m.Refusal(wire.TwoPrimaries))
+		m.awaitDemotion(p)
 	case m.targeting() || m.conn >= wire.WFBitMapS && m.conn <= wire.WFSyncUUID:
-		m.answer(id, m.Refusal(wire.InTransientState))
+		m.answer(p.id, m.Refusal(wire.InTransientState))
 	case m.conn >= wire.Connected:
 		m.pending = p
 		change := wire.StateChange{Mask: wire.MaskRole, Value: uint32(wire.Primary)}
@@ -348,6 +372,12 @@ func (m *Machine) Tick(e Env) {
 		return
 	case api.VolumeSecondary:
 		m.answer(p.id, m.refusalFor(wire.InTransientState, "requests are still under way ("+m.frozen+")"))
+	case api.VolumePrimary:
+		if p.awaits {
+			m.answer(p.id, m.Refusal(wire.TwoPrimaries))
+			break
+		}
+		fallthrough
 	default:
 		m.answer(p.id, m.refusalFor(wire.FailedByPeer, "the peer did not answer in time"))
 	}
