@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X holdfast/internal/version.stamp=$(VERSION)
 LAB_PACKAGES = $(shell go list ./... | grep -E '/internal/(lab|cli/lab)(/|$$)')
 PACKAGES     = $(shell go list ./... | grep -vE '/internal/(lab|cli/lab)(/|$$)')
 
-.PHONY: all setup build test test-race test-sim sim-seeds soak test-lab planted interop demo bench conformance lint clean
+.PHONY: all setup build test test-race test-sim sim-seeds soak test-lab planted interop demo bench conformance agree lint clean
 
 all: build
 
@@ -73,6 +73,13 @@ bench: build
 conformance:
 	@test -d '$(DATA)' || { echo 'usage: make conformance DATA=DIR, a directory of cases: see docs/SCHEDULER.md' >&2; exit 2; }
 	HOLDFAST_CONFORMANCE='$(abspath $(DATA))' CGO_ENABLED=0 go test -count=1 -v -timeout 30m -run '^TestConformance$$' ./internal/cli/simulate
+
+# make agree: what we decide for random clusters (FIRST=0, COUNT=500) against the installed crm_simulate; make agree CIBS=DIR:
+# for the CIBs of a directory; docs/SCHEDULER.md.
+agree:
+	@set -e; dir='$(abspath $(CIBS))'; if [ -z "$$dir" ]; then dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	HOLDFAST_WRITE_CIBS="$$dir" FIRST='$(FIRST)' COUNT='$(COUNT)' CGO_ENABLED=0 go test -count=1 -run '^TestWriteRandomClusters$$' ./internal/cluster/scheduler; fi; \
+	HOLDFAST_AGREE="$$dir" CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run '^TestAgreement$$' ./internal/cli/simulate
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi

@@ -112,7 +112,9 @@ func fillRecord(op *Element, r OpRecord) {
 	op.Set("last-rc-change", strconv.FormatInt(r.LastChange.Unix(), 10))
 	op.Set("exec-time", strconv.FormatInt(r.Exec.Milliseconds(), 10))
 	op.Set("queue-time", strconv.FormatInt(r.Queue.Milliseconds(), 10))
-	op.Set("op-digest", r.Digest)
+	if op.Set("op-digest", r.Digest); r.Digest == "" {
+		op.Del("op-digest") // with what parameters is not known
+	}
 }
 
 // historyOf finds or makes the <lrm_resource> a record belongs to.

@@ -124,7 +124,7 @@ func (c *cluster) expiredFailure(r *resource, n *node, op *record) bool {
 			clearWhy = "reconnect interval is set"
 		}
 	}
-	if !expired && op.isLastFailure() && op.xml.Get("op-digest") != "" && (op.task == "start" || op.task == "monitor") {
+	if _, known := op.xml.Lookup("op-digest"); known && !expired && op.isLastFailure() && (op.task == "start" || op.task == "monitor") {
 		switch {
 		case r.followsHost():
 			failed := *op
@@ -360,10 +360,6 @@ func (c *cluster) canFence(n *node) bool {
 // without a digest ran with; a recurring one is started afresh then.
 func (c *cluster) digestChanged(r *resource, n *node, op *record) bool {
 	want := op.xml.Get("op-digest")
-	if want == "" && op.interval == 0 && op.rc != op.expected {
-		// What failed has to be mended anyway.
-		return false
-	}
 	return want != c.opDigest(r, n, op) && !c.onlySecretsDiffer(r, n, op)
 }
 

@@ -102,9 +102,15 @@ func (r *record) isProbe() bool { return r.task == "monitor" && r.interval == 0 
 
 func (r *record) isLastFailure() bool { return strings.HasSuffix(r.id, "_last_failure_0") }
 
-// sortRecords puts a history in the order in which things happened.
+// sortRecords puts a history in the order in which things happened. Of the two entries of one failure the one that keeps it in
+// mind comes first.
 func sortRecords(list []record) {
-	slices.SortStableFunc(list, compareRecords)
+	slices.SortStableFunc(list, func(a, b record) int {
+		if d := compareRecords(a, b); d != 0 || a.isLastFailure() == b.isLastFailure() {
+			return d
+		}
+		return prefers(a.isLastFailure())
+	})
 }
 
 func compareRecords(a, b record) int {
