@@ -46,7 +46,7 @@ func (c *cluster) step(r *resource, from, to Role, n *node, optional bool) {
 		c.afterUnfencing(r, a, impliesThen)
 		if a.runnable && !optional {
 			// What cannot start is no reason for anything else.
-			a.optional, a.printAlways = false, true
+			c.start(r, n, false)
 		}
 		// Where it is expected it has not been stopped: that it is up is all the others wait for.
 		a.pseudo = a.pseudo || r.expectedOn(n)
