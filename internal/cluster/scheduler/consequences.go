@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // consequences applies each thing an ordering means, one after the other.
 func (c *cluster) consequences(first, then *action, ff, tf flags, l *link) changed {
 	var ch changed
@@ -171,7 +173,7 @@ func (c *cluster) applyOne(first, then *action, ff flags, o order) changed {
 	case asymmetrical:
 		applyAsymmetrical(first, then)
 	case impliesFirst:
-		if !then.optional && ff.migratable && !then.migratable {
+		if !then.optional && ff.migratable && !then.migratable && startsToo(then.rsc) {
 			first.unmigratable(then)
 		}
 	case promotedImpliesFirst:
@@ -216,6 +218,19 @@ func (c *cluster) applyOne(first, then *action, ff flags, o order) changed {
 		ch |= changedFirst
 	}
 	return ch
+}
+
+// startsToo tells whether what stops is going to start elsewhere. A clone may stop on one node and stay on the others, which
+// is no reason for what depends on it not to be migrated to those.
+func startsToo(r *resource) bool {
+	if r == nil {
+		return true
+	}
+	starts := false
+	r.leaves(func(p *resource) {
+		starts = starts || slices.ContainsFunc(p.actionsOf("start"), func(a *action) bool { return !a.optional })
+	})
+	return starts
 }
 
 // require makes an action required because of another.
