@@ -10,10 +10,6 @@ func (c *cluster) blockDependents(a *action) {
 		// What is with a group goes where its last member would be, whether or not that can start.
 		return
 	}
-	why := r
-	if a.rsc.isHosted() {
-		why = a.rsc
-	}
 	for _, k := range r.instances(a.task) {
 		if x := k.firstAction(a.task, nil); x == nil || x.runnable {
 			return
@@ -24,7 +20,7 @@ func (c *cluster) blockDependents(a *action) {
 			continue
 		}
 		if a.task == "start" && x.primaryRole <= RoleStarted || a.task == "promote" && x.primaryRole == RolePromoted {
-			c.blockTask(x.dependent, x.dependentRole, why)
+			c.blockTask(x.dependent, x.dependentRole, a.rsc)
 		}
 	}
 }

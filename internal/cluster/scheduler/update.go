@@ -20,8 +20,8 @@ const (
 
 // updateAll carries the consequences of all orderings through.
 func (c *cluster) updateAll() {
-	for _, a := range c.actions {
-		c.blockDependents(a)
+	for i := len(c.actions) - 1; i >= 0; i-- {
+		c.blockDependents(c.actions[i])
 	}
 	c.orderProbes()
 	for i := len(c.actions) - 1; i >= 0; i-- {
