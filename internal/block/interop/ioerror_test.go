@@ -112,6 +112,7 @@ func TestDisklessHoldfast(t *testing.T) {
 	if got := n.read(0, 4096); !bytes.Equal(got, noise(4, 4096)) {
 		t.Error("a write is not read back")
 	}
+	n.flush()
 	// The connection is lost and comes back: only this data will do, and it does.
 	v.run(t, "drbdadm disconnect r0 2>&1")
 	n.state("WFConnection", "Diskless", "DUnknown")

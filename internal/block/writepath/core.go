@@ -103,6 +103,7 @@ type Core struct {
 	broken error // once set, everything fails with it
 	// without: there is no local disk; forgiving: an error of it is none as long as the peer has the write. See disk.go.
 	without, forgiving bool
+	owed               bool // a peer was lost before it had confirmed a flush of what nobody else has
 
 	waitReady   []ID // granted, not started
 	waitLog     []ID // starved, then those behind

@@ -15,6 +15,9 @@ var ErrNoData = errors.New("no disk with up-to-date data can be reached")
 // errRefusedThere: the peer could not store what this side has no disk for.
 var errRefusedThere = errors.New("the peer's disk refused the write, and there is none here")
 
+// errOwed is what the first flush gets after the only disk was away: it may have lost its power, and what it had not flushed.
+var errOwed = errors.New("the connection to the only disk was lost before it had flushed everything; what was written before may be lost")
+
 // NewWithout makes the write path of a volume of size bytes that has no local disk.
 func NewWithout(size int64) *Core {
 	return &Core{size: size, oos: metadata.NewBitmap(size), without: true}
@@ -100,11 +103,19 @@ func (c *Core) startGroupThere() {
 	g := &c.group
 	g.running, g.local, g.err = true, false, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
+	c.settleDebt()
 	if c.peer != Up {
 		g.err = ErrNoData
 	}
 	g.remote = c.peer == Up && c.sendBarrier()
 	c.closeGroup()
+}
+
+// settleDebt has the flush that begins tell of what may be lost, once.
+func (c *Core) settleDebt() {
+	if c.owed && len(c.group.members) > 0 {
+		c.group.err, c.owed = errOwed, false
+	}
 }
 
 // lacksHere: the local disk refused a write.

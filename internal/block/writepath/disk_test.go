@@ -145,3 +145,28 @@ func TestDiskIsBack(t *testing.T) {
 	c.write(0, 4096)
 	expect(t, c, "log, send 0, write 0")
 }
+
+// TestFlushAfterTheOnlyDiskWasAway fails once: what was written before may have been lost with the peer's power.
+func TestFlushAfterTheOnlyDiskWasAway(t *testing.T) {
+	c := NewWithout(testSize)
+	c.PeerUp()
+	id := c.write(0, 4096)
+	expect(t, c, "send 0")
+	c.PeerAck(id)
+	expect(t, c, "done 0")
+	c.PeerGone()
+	c.PeerUp()
+	c.Admit(Op{Kind: Flush})
+	expect(t, c, "done 0 "+errOwed.Error())
+	c.write(0, 4096)
+	expect(t, c, "send 0")
+	c.PeerAck(0)
+	c.Admit(Op{Kind: Flush})
+	expect(t, c, "done 0, barrier 1")
+	c.BarrierAck(1)
+	expect(t, c, "done 0")
+	c.PeerGone() // everything was flushed
+	c.PeerUp()
+	c.Admit(Op{Kind: Flush})
+	expect(t, c, "done 0")
+}

@@ -19,6 +19,7 @@ func (c *Core) startGroup() {
 	g := &c.group
 	g.running, g.local, g.err = true, true, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
+	c.settleDebt()
 	c.emit(Effect{Do: FlushLocal})
 	g.remote = c.peer == Up && !planted.SkipPeerFlush && c.sendBarrier()
 }

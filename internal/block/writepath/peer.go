@@ -96,6 +96,7 @@ func (c *Core) Suspend() {
 // since its last confirmed flush, in case its cache is lost.
 func (c *Core) PeerGone() {
 	c.peer = Gone
+	c.owed = c.owed || c.without && len(c.current)+len(c.pending) > 0
 	c.MarkUnconfirmed()
 	c.epochWrites = 0
 	for i := range c.ops {
