@@ -171,7 +171,7 @@ func (d *store) Size() int64 { return d.size }
 // Close gives the disk back.
 func (d *store) Close() error { d.open = false; return nil }
 
-var _ disk.Device = (*store)(nil)
+var _ disk.Growing = (*store)(nil)
 
 // cut is the loss of power: each page written since the last flush is kept, lost, or torn between sectors.
 func (d *store) cut() {
@@ -252,3 +252,18 @@ func (d *store) format(device, generation uint64) error {
 	}
 	return d.Flush()
 }
+
+// enlarge makes the disk larger; what is new is not blank.
+func (d *store) enlarge(bytes int64) {
+	junk := make(page, pageSize)
+	for i := range junk {
+		junk[i] = 0x5a
+	}
+	for range bytes / pageSize {
+		d.now = append(d.now, junk)
+	}
+	d.size += bytes
+}
+
+// Measure is the capacity as it is now.
+func (d *store) Measure() (int64, error) { return d.size, nil }

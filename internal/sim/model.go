@@ -117,6 +117,12 @@ func newModel(w *World) *model {
 	return m
 }
 
+// extend has clients use one more place, of a volume that has grown.
+func (m *model) extend(place int) {
+	m.places = append(m.places, place)
+	m.blocks[place] = &blockHistory{}
+}
+
 // fuaOnly tells whether a block is only written with FUA.
 func (m *model) fuaOnly(block int) bool { return block%2 == 1 && !m.w.opts.Plain }
 
@@ -213,8 +219,9 @@ func (w *World) judgeRead(o *op) {
 
 // judgeFlush: what was acknowledged when the flush began is durable on every member of U.
 func (w *World) judgeFlush(o *op) {
-	for i, place := range w.model.places {
-		b, seq := w.model.blocks[place], o.flushed[i]
+	for i, seq := range o.flushed { // of the places there were when it began
+		place := w.model.places[i]
+		b := w.model.blocks[place]
 		for _, h := range w.members() {
 			if !b.holds(h.disk.durablePage(place), min(seq, b.floor)) {
 				w.fail("S2", "a flush is acknowledged and write %d of block %d is not durable on %s", seq, place, h.name)

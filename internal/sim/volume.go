@@ -6,6 +6,8 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/metadata"
+	"holdfast/internal/block/metastore"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/volume"
 	"holdfast/internal/clock"
@@ -53,7 +55,20 @@ func (h *host) openDisk() (disk.Device, error) {
 		return nil, fmt.Errorf("open %s's disk: %w", h.name, h.disk.failing)
 	}
 	h.disk.open = true
+	h.checkResize()
 	return h.disk, nil
+}
+
+// checkResize is `drbdadm check-resize` before a disk that has grown is attached: its metadata may be at its old end still.
+func (h *host) checkResize() {
+	if h.disk.size == h.w.opts.Size+h.w.metadataSize() {
+		return
+	}
+	if _, err := metastore.Open(h.disk, metadata.Internal, 0); err != nil {
+		if _, err := metastore.Move(h.disk, h.w.opts.Size+h.w.metadataSize()); err != nil {
+			h.w.note(h, "no metadata", "err", err)
+		}
+	}
 }
 
 // killVolume is a SIGKILL: the kernel keeps the requests for the next process.

@@ -259,7 +259,7 @@ func (m *Machine) PeerSizes(e Env, s wire.SizesInfo, room int64, user uint64) {
 	case !m.attached || s.Disk == 0 && s.Current == 0:
 		return
 	}
-	if size := m.growsAtConnect(s, room, user); size != 0 {
+	if size := m.sizeAtConnect(s, room, user); size != 0 {
 		m.resize = resizing{user: s.User}
 		m.grow(size, GrowFresh)
 		return

@@ -252,17 +252,21 @@ func (m *Machine) resizeLinkDown() {
 	}
 }
 
-// growsAtConnect is the size a device gets when the sides meet, 0 if it keeps its own. Under DRBD's rules it grows to what both
-// disks have room for; in a cluster, a replica outside U to the device of the Primary. New blocks are out of sync.
-func (m *Machine) growsAtConnect(s wire.SizesInfo, room int64, user uint64) int64 {
+// sizeAtConnect is the size a device gets when the sides meet, 0 if it keeps its own. Under DRBD's rules it grows to what both
+// disks have room for; in a cluster, a replica outside U takes the size of the one in it, whose bitmap it is to be sent (it may
+// be the larger one after a resize that was cut off). New blocks are out of sync.
+func (m *Machine) sizeAtConnect(s wire.SizesInfo, room int64, user uint64) int64 {
 	size := min(room, limited(s, user))
-	if m.view.Bound {
+	switch {
+	case s.Disk == 0:
+		return 0
+	case m.view.Bound:
 		size = int64(s.Current) * sectorBytes
-		if m.primary() || !m.adopted() || m.selfInU() || size > room {
+		if m.primary() || !m.adopted() || m.selfInU() || !m.peerInU() || size > room || size == m.size {
 			return 0
 		}
-	}
-	if s.Disk == 0 || size <= m.size {
+		return size
+	case size <= m.size:
 		return 0
 	}
 	return size

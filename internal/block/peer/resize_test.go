@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
 )
 
@@ -191,4 +192,23 @@ func TestGrowInACluster(t *testing.T) {
 	if r := p.a.lastReply(); r.Code == 0 || p.a.m.size != size {
 		t.Errorf("without the peer: %+v", r)
 	}
+}
+
+// TestReplicaOutsideUTakesTheSize: after a resize that was cut off, the one that is resynced has the device of the one in U.
+func TestReplicaOutsideUTakesTheSize(t *testing.T) {
+	p, v := inCluster(t)
+	was, size := p.a.m.size, p.a.m.size+32*mib
+	p.a.roomFor, p.b.roomFor = size, size
+	p.a.resize(ResizeRequest{})
+	p.settleUpTo(1, false)
+	p.a.cut("cable")
+	if p.a.m.size != was || p.b.m.size != size {
+		t.Fatalf("%d and %d bytes", p.a.m.size, p.b.m.size)
+	}
+	v.U, v.Version = []api.Replica{replica("a", 0xa1, gen+2, gen)}, 2
+	p.view(v)
+	p.a.bits = 3
+	p.link(false)
+	p.grew(t, was)
+	p.a.expect("Connected Primary/Secondary UpToDate/Outdated")
 }

@@ -111,6 +111,14 @@ func (s *Stepped) Attached() bool { return s.e.target != nil && s.e.path != nil 
 // HasDisk tells whether there is a disk that works.
 func (s *Stepped) HasDisk() bool { return s.e.hasDisk() }
 
+// Size is the device's in bytes; 0 before the first attach.
+func (s *Stepped) Size() int64 {
+	if s.e.target == nil {
+		return 0
+	}
+	return s.e.target.Size()
+}
+
 // Primary tells whether the volume serves requests, and of which epoch.
 func (s *Stepped) Primary() (epoch uint64, ok bool) {
 	return s.e.machine.Epoch(), s.e.machine.IsPrimary()
