@@ -86,10 +86,26 @@ func (n *node) spoiled() *badDisk {
 	return bad
 }
 
+// TestZeroesWithDigests: with data-integrity-alg the kernel takes no P_ZEROES; ranges are zeros on both sides all the same.
+func TestZeroesWithDigests(t *testing.T) {
+	v, n := couple(t, "C", "data-integrity-alg md5;", "")
+	inSync(t, v, n, true)
+	n.write(1<<20, noiseAligned(3, 256<<10))
+	for i, op := range []kernel.Op{kernel.WriteZeroes, kernel.Discard, kernel.WriteZeroes} {
+		if err := n.wait(n.submit(op, 1<<20+int64(i)*64<<10, nil, 32<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := n.read(1<<20, 32<<10); !bytes.Equal(got, make([]byte, 32<<10)) {
+		t.Error("a zeroed range is not zero")
+	}
+	equal(t, v, n)
+}
+
 // TestDisklessHoldfast: holdfast's Primary loses its disk while an application writes; the kernel's serves it, and is the
 // source when the disk is back, while the application goes on.
 func TestDisklessHoldfast(t *testing.T) {
-	v, n := couple(t, "C", "", "")
+	v, n := couple(t, "C", "data-integrity-alg md5;", "")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(v.run(t, "dmesg | tail -n 40"))

@@ -16,6 +16,15 @@ import (
 // for a crashed Primary of DRBD 8.4.7; P_SIZES says that no such writes are to be sent.
 const offered = wire.FeatureTrim | wire.FeatureThinResync | wire.FeatureWriteSame | wire.FeatureWriteZeroes | wire.FeatureHoldfast
 
+// offers are the features offered to a peer. With data-integrity-alg DRBD 8.4.11 expects a digest after P_ZEROES that no
+// sender puts there, and drops the connection: without the feature P_TRIM is sent, which then has to read as zeros.
+func (c Config) offers() uint32 {
+	if c.Integrity != "" {
+		return offered &^ wire.FeatureWriteZeroes
+	}
+	return offered
+}
+
 // ErrRefused is a peer that proved to be another than configured: trying again is of no use before an operator has looked.
 var ErrRefused = errors.New("the peer is refused")
 
@@ -24,7 +33,7 @@ func (l *Link) negotiate() error {
 	deadline := time.Now().Add(l.cfg.handshake())
 	l.data.conn.SetDeadline(deadline)
 	defer l.data.conn.SetDeadline(time.Time{})
-	ours := wire.Features{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Flags: offered}
+	ours := wire.Features{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Flags: l.cfg.offers()}
 	if _, err := l.data.conn.Write(wire.Append(nil, wire.Form80, 0, wire.ConnectFeatures, ours, 0)); err != nil {
 		return fmt.Errorf("send features: %w", err)
 	}

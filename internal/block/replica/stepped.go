@@ -27,9 +27,9 @@ func NewStepped(cfg, theirs Config, acceptedMeta bool) (Stepped, error) {
 		}
 		l.PeerDevice, l.PeerInstance = parseHex(hello.Device), hello.Instance
 	}
-	features := wire.Features{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Flags: offered}
+	ours := wire.Features{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Flags: cfg.offers()}
 	var err error
-	if l.Protocol, l.Features, err = features.Agree(features); err != nil {
+	if l.Protocol, l.Features, err = ours.Agree(wire.Features{Min: ours.Min, Max: ours.Max, Flags: theirs.offers()}); err != nil {
 		return Stepped{}, fmt.Errorf("connect to %s: %w", cfg.Peer, err)
 	}
 	if err = l.agreeDigest(); err != nil {

@@ -37,6 +37,9 @@ func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync 
 	switch p.command {
 	case wire.Trim:
 		j.work = doDiscard
+		if l.Features&wire.FeatureWriteZeroes == 0 {
+			j.work = doZero // it may stand for P_ZEROES, which such a peer does not send
+		}
 	case wire.Zeroes:
 		j.work = doZero
 	default:
@@ -183,7 +186,11 @@ func (e *engine) sendWrite(id writepath.ID) {
 		d.Flags |= wire.DPMaySetInSync
 	}
 	e.stats.sent += uint64(r.Length)
-	switch kindOfOp(r.Op) {
+	kind := kindOfOp(r.Op)
+	if kind == writepath.Zero && l.Features&wire.FeatureWriteZeroes == 0 {
+		kind = writepath.Discard // the peer makes it zeros
+	}
+	switch kind {
 	case writepath.Write:
 		replica.Send(l, wire.Data, d, r.Data[:r.Length], sent)
 	case writepath.Discard:
