@@ -104,7 +104,8 @@ func backingWord(v api.VolumeStatus, vol *resfile.Volume) string {
 	return vol.Disk
 }
 
-// suspendedWord is "no", or who holds requests back; drbdsetup knows "user" and "no-data" among others.
+// suspendedWord is "no", or what holds requests back: "user", "no-data", or "fencing", as DRBD calls the wait until it is certain
+// that the peer cannot take over, and here also what else waits for the cluster's log or the peer.
 func suspendedWord(v api.VolumeStatus) string {
 	switch {
 	case v.Frozen == "":
@@ -114,7 +115,7 @@ func suspendedWord(v api.VolumeStatus) string {
 	case strings.Contains(v.Frozen, "operator"):
 		return "user"
 	}
-	return "quorum"
+	return "fencing"
 }
 
 func connectionWord(conn string) string {
