@@ -64,6 +64,9 @@ func (m *Machine) SuspendIO(e Env, id uint64, suspend bool) {
 	switch {
 	case suspend:
 		m.do(PathHold)
+	case m.noData: // the operator does not want to wait for a disk: what waits fails
+		m.noData = false
+		m.goOnAlone()
 	case m.frozen == "":
 		m.do(PathRelease)
 	}

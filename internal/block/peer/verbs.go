@@ -322,7 +322,7 @@ func (m *Machine) fail(why string, disk bool) {
 	m.role, m.resume = wire.Secondary, nil
 	m.crashed = true
 	m.frozen, m.removing, m.addAsked, m.alone = "", false, false, false
-	m.leaving, m.left = false, false
+	m.leaving, m.left, m.noData = false, false, false
 	m.path = pathGone
 	m.uuids = m.uuids.WithRole(false)
 	m.emit(Effect{Do: PathBreak, Text: why})

@@ -132,6 +132,25 @@ func TestDisklessWaitsForItsPeer(t *testing.T) {
 	p.a.until("requests go on", func(s *api.VolumeStatus) bool { return s.Conn == "Connected" && s.Flags[0] == 'r' })
 }
 
+// TestOperatorEndsTheWaitForData: with resume-io what waits for a disk fails.
+func TestOperatorEndsTheWaitForData(t *testing.T) {
+	p := newPair(t, "options { on-no-data-accessible suspend-io; }")
+	p.synced()
+	p.a.disk.fail()
+	p.a.write(4096, fill(6, 4096))
+	p.a.untilState("Connected", "Diskless", "UpToDate")
+	p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+	p.a.until("requests held back", func(s *api.VolumeStatus) bool { return s.Conn == "WFConnection" && s.Flags[0] == 's' })
+	list := []*ioRequest{p.a.submit(kernel.Write, 0, fill(7, 4096), 4096), p.a.submit(kernel.Flush, 0, nil, 0),
+		p.a.submit(kernel.Read, 4096, make([]byte, 4096), 4096)}
+	p.a.ok(api.VolumeDo{Verb: api.VolumeResumeIO})
+	for _, r := range list {
+		if err := p.a.wait(r); !errors.Is(err, writepath.ErrNoData) {
+			t.Errorf("operation %d: %v", r.Op, err)
+		}
+	}
+}
+
 // TestDisklessConnectsToItsDataOnly: a peer that has other data than the users have seen is refused.
 func TestDisklessConnectsToItsDataOnly(t *testing.T) {
 	p := newPair(t, "")
