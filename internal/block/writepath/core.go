@@ -130,6 +130,7 @@ type Core struct {
 type group struct {
 	running       bool
 	local, remote bool // not confirmed yet
+	there         bool // the peer takes part, or has: its disk has everything once remote is false
 	members       []ID
 	err           error
 }

@@ -36,9 +36,7 @@ func (c *Core) DropDisk() {
 		return
 	}
 	c.without = true
-	if c.group.running && c.group.local && c.peer != Up {
-		c.group.err = ErrNoData
-	}
+	c.failHeld()
 	waiting := append(append([]ID(nil), c.waitCommit...), c.waitLog...)
 	c.waitCommit, c.waitLog, c.logAsked = nil, nil, false
 	for _, id := range waiting {
@@ -50,6 +48,20 @@ func (c *Core) DropDisk() {
 		c.startThere(id)
 	}
 	c.startGroup()
+}
+
+// failHeld: of the successes that were kept back, those that only the local disk knew of are none any more.
+func (c *Core) failHeld() {
+	kept := c.doneHeld[:0]
+	for _, id := range append([]ID(nil), c.doneHeld...) {
+		if o := &c.ops[id]; o.there {
+			kept = append(kept, id)
+		} else {
+			o.err = ErrNoData
+			c.release(id)
+		}
+	}
+	c.doneHeld = kept
 }
 
 // TakeDisk: there is a local disk again, with its activity log and bitmap; every block the peer alone has is set in it.
@@ -101,7 +113,7 @@ func (c *Core) startGroupThere() {
 	c.forced = false
 	c.started++
 	g := &c.group
-	g.running, g.local, g.err = true, false, nil
+	g.running, g.local, g.there, g.err = true, false, c.peer == Up, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
 	c.settleDebt()
 	if c.peer != Up {

@@ -20,6 +20,7 @@ func (c *Core) startGroup() {
 	g.running, g.local, g.err = true, true, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
 	c.settleDebt()
+	g.there = c.peer == Up
 	c.emit(Effect{Do: FlushLocal})
 	g.remote = c.peer == Up && !planted.SkipPeerFlush && c.sendBarrier()
 }
@@ -46,8 +47,11 @@ func (c *Core) LocalFlushed(err error) {
 		return
 	}
 	c.group.local = false
-	if err != nil && !c.without {
+	switch {
+	case err != nil && !c.without:
 		c.Break(err)
+	case err != nil && !c.group.there:
+		c.group.err = ErrNoData
 	}
 	c.closeGroup()
 }
@@ -76,6 +80,12 @@ func (c *Core) closeGroup() {
 		c.log.Confirm(c.started)
 	}
 	for _, id := range append([]ID(nil), g.members...) {
+		o := &c.ops[id]
+		if err == nil && c.without && o.Kind != Flush && !o.there {
+			c.finish(id, ErrNoData) // it was written to the failed disk alone
+			continue
+		}
+		o.there = g.there && (o.Kind == Flush || o.there)
 		c.finish(id, err)
 	}
 	g.members = g.members[:0]

@@ -39,10 +39,14 @@ type model struct {
 	flushing bool
 	barrier  uint32 // outstanding, 0 none
 	held     bool
+	dropped  bool // the local disk has failed
+	hadPeer  bool // a peer has been there
 }
 
 func (m *model) step() {
-	switch rapid.IntRange(0, 9).Draw(m.t, "what") {
+	switch rapid.IntRange(0, 10).Draw(m.t, "what") {
+	case 10:
+		m.dropDisk()
 	case 0, 1, 2:
 		off := rapid.Int64Range(0, testSize/8192-2).Draw(m.t, "block") * 8192 % (12 * metadata.ExtentSize)
 		o := Op{Kind: Write, Span: Span{off, off + 4096*rapid.Int64Range(1, 3).Draw(m.t, "blocks")}, FUA: rapid.Bool().Draw(m.t, "fua")}
@@ -134,7 +138,9 @@ func (m *model) completed(e Effect, o *modelOp) {
 	if e.Err == nil && (m.c.Held()) {
 		m.t.Fatalf("operation %d acknowledged while held", e.ID)
 	}
-	if !o.flush && e.Err == nil {
+	if m.dropped {
+		m.completedThere(e, o)
+	} else if !o.flush && e.Err == nil {
 		if !o.local {
 			m.t.Fatalf("write %d acknowledged before the local disk had it", e.ID)
 		}
@@ -150,6 +156,36 @@ func (m *model) completed(e Effect, o *modelOp) {
 		}
 	}
 	delete(m.ops, e.ID)
+}
+
+// completedThere judges an answer of a path that has lost its disk: what succeeds is the peer's.
+func (m *model) completedThere(e Effect, o *modelOp) {
+	switch {
+	case e.Err != nil:
+	case !o.flush && !o.remote:
+		m.t.Fatalf("write %d acknowledged without any disk that has it", e.ID)
+	case o.started && !o.local:
+		m.t.Fatalf("write %d acknowledged while the failed disk may still carry it out", e.ID)
+	case o.flush && !m.hadPeer:
+		m.t.Fatalf("flush %d acknowledged without any disk", e.ID)
+	}
+}
+
+// dropDisk has the local disk fail: now and then, once.
+func (m *model) dropDisk() {
+	if m.dropped || rapid.IntRange(0, 3).Draw(m.t, "fails") != 0 {
+		return
+	}
+	m.dropped, m.logging = true, false
+	m.c.DropDisk()
+}
+
+// diskError is how the local disk answers.
+func (m *model) diskError() error {
+	if m.dropped {
+		return errTorn
+	}
+	return nil
 }
 
 func (m *model) pick(f func(*modelOp) bool) (ID, *modelOp) {
@@ -173,7 +209,7 @@ func (m *model) answerLocal() bool {
 		return false
 	}
 	o.local = true
-	m.c.LocalDone(id, nil)
+	m.c.LocalDone(id, m.diskError())
 	return true
 }
 
@@ -194,13 +230,14 @@ func (m *model) answerFlush() bool {
 		return false
 	}
 	m.flushing = false
-	m.c.LocalFlushed(nil)
+	m.c.LocalFlushed(m.diskError())
 	return true
 }
 
 func (m *model) peerEvent() {
 	switch m.c.PeerMode() {
 	case Gone:
+		m.hadPeer = true
 		m.c.PeerUp()
 	case Up:
 		if rapid.Bool().Draw(m.t, "suspend") {

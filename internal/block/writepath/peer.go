@@ -108,8 +108,8 @@ func (c *Core) PeerGone() {
 		}
 	}
 	if c.group.running && c.group.remote {
-		c.group.remote = false
-		if c.without {
+		c.group.remote, c.group.there = false, false
+		if c.without && !c.group.local {
 			c.group.err = ErrNoData
 		}
 		c.closeGroup()
