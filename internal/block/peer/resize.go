@@ -164,10 +164,8 @@ func (m *Machine) resizeSizes(s wire.SizesInfo, room int64) {
 			m.sendSizes(false)
 		}
 		m.endResize(code, why)
-	case m.primary() && size != m.size && !same && s.Current == 0 && !planted.PrimaryGrowsFirst:
-		m.sendSizes(true) // it goes first
-	case m.primary() && size != m.size && !same:
-		m.endResize(codeFailed, fmt.Sprintf("the peer's device has kept its %d KiB, %d KiB were expected; its log says why", s.Current/kibPerSector, size/1024))
+	case m.primary() && size != m.size && !same && !planted.PrimaryGrowsFirst:
+		m.peerGoesFirst(s, size)
 	case size != m.size:
 		m.grow(size, m.newBlocks())
 	case s.Current == 0:
@@ -176,6 +174,15 @@ func (m *Machine) resizeSizes(s wire.SizesInfo, room int64) {
 	case same:
 		m.endResize(0, "")
 	}
+}
+
+// peerGoesFirst: the peer's device has not the size it is to have. It is asked for it, or has been and could not.
+func (m *Machine) peerGoesFirst(s wire.SizesInfo, size int64) {
+	if s.Current == 0 {
+		m.sendSizes(true)
+		return
+	}
+	m.endResize(codeFailed, fmt.Sprintf("the peer's device has kept its %d KiB, %d KiB were expected; its log says why", s.Current/kibPerSector, size/1024))
 }
 
 // newBlocks tells what becomes of the blocks of a device that grows while it is connected.

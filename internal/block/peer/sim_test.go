@@ -85,6 +85,9 @@ func (s *side) effect(e Effect) {
 	case PathTakeDisk:
 		s.without = false
 	case Grow:
+		if s.m.IsPrimary() && s.linked && s.other.m.size < int64(e.Number) {
+			s.t.Errorf("%s: the Primary has grown before its peer", s.name)
+		}
 		s.grown = append(s.grown, e)
 		if e.Word == GrowFresh {
 			s.bits += 100
