@@ -37,7 +37,7 @@ var rooms = []room{
 	{"agent", seam}, {"api", seam}, {"clock", seam}, {"disk", seam}, {"paths", seam}, {"planted", seam}, {"spelling", seam}, {"version", seam}, {"wirebuf", seam},
 	{"block/kernel", seam},
 
-	{"fuse", base}, {"loopdev", base}, {"guard/leasepage", base}, {"timeline", base},
+	{"blockdev", base}, {"fuse", base}, {"loopdev", base}, {"guard/leasepage", base}, {"timeline", base},
 
 	{"cluster", core}, {"cluster/cib", core}, {"cluster/liveness", core}, {"cluster/quorum", core}, {"cluster/scheduler", core},
 	{"cluster/simulate", core}, {"cluster/state", core}, {"cluster/transition", core},

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/blockdev"
 	"holdfast/internal/fuse"
 	"holdfast/internal/loopdev"
 )
@@ -223,7 +224,7 @@ func (d *Disk) Unplug() error {
 	if p == nil {
 		return fmt.Errorf("lab disk %s: %w", d.cfg.Name, ErrOff)
 	}
-	uses, err := p.loop.InUse()
+	uses, err := blockdev.Users(p.loop.Path)
 	if err == nil && len(uses) > 0 {
 		err = fmt.Errorf("%s is in use: %v", p.loop.Path, uses)
 	}

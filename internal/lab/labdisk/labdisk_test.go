@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/internal/blockdev"
 )
 
 const testSize = 64 << 20
@@ -154,7 +156,7 @@ func TestUnplugLosesNothing(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		uses, err := dev.InUse()
+		uses, err := blockdev.Users(dev.Path)
 		return err == nil && len(uses) == 1 && strings.Contains(uses[0], "sleep")
 	})
 	if err := d.Unplug(); err == nil || !strings.Contains(err.Error(), "sleep") {

@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/block"
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/blockdev"
 	"holdfast/internal/fuse"
 	"holdfast/internal/loopdev"
 )
@@ -61,7 +62,7 @@ func (d *Device) Resize() error {
 func (d *Device) Done() <-chan struct{} { return d.conn.Done() }
 
 // InUse tells who holds the device; see kernel.Frontend.
-func (d *Device) InUse() ([]string, error) { return d.loop.InUse() }
+func (d *Device) InUse() ([]string, error) { return blockdev.Users(d.loop.Path) }
 
 // Close takes the device away unless somebody uses it (ErrInUse). Should a process have opened it in the last
 // moment, its I/O fails from now on.
@@ -91,7 +92,7 @@ func (d *Device) Close() error {
 
 // detach changes nothing if it fails.
 func (d *Device) detach() (gone bool, err error) {
-	uses, err := d.loop.InUse()
+	uses, err := d.InUse()
 	if err != nil {
 		return false, err
 	}

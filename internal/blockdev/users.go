@@ -1,4 +1,5 @@
-package loopdev
+// Package blockdev tells who uses a block device of the kernel, whichever driver made it.
+package blockdev
 
 import (
 	"bufio"
@@ -13,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InUse tells who uses the device: mounts in the mount namespace of any process that /proc shows, block devices on top of
-// it, and open descriptors of other processes than this one. The texts are for people; empty means nobody. What /proc
-// does not show (processes of an outer pid namespace) it cannot see; Detach notices those mounts all the same.
-func (d *Device) InUse() ([]string, error) {
-	number, err := d.Number64()
+// Users tells who uses the device at a path such as /dev/loop7: mounts in the mount namespace of any process that /proc
+// shows, block devices on top of it, and open descriptors of other processes than this one. The texts are for people; empty
+// means nobody. What /proc does not show (processes of an outer pid namespace) it cannot see; an exclusive open (O_EXCL)
+// fails for those mounts all the same.
+func Users(path string) ([]string, error) {
+	number, err := Number(path)
 	if err != nil {
 		return nil, err
 	}
@@ -25,10 +27,36 @@ func (d *Device) InUse() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	uses := d.holders()
+	uses := holders(number)
 	uses = append(uses, mounts(processes, number)...)
 	uses = append(uses, openers(processes, number)...)
 	return uses, nil
+}
+
+// Number is the device number (st_rdev) of the block device at a path.
+func Number(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, fmt.Errorf("stat %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return 0, fmt.Errorf("%s is no block device", path)
+	}
+	return st.Rdev, nil
+}
+
+// sysfs is a file of the device with a number.
+func sysfs(number uint64, file string) string {
+	return filepath.Join("/sys/dev/block", fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number)), file)
+}
+
+// Tune writes a value to a file below the device's directory in sysfs, such as "queue/scheduler".
+func Tune(path, file, value string) error {
+	number, err := Number(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(sysfs(number, file), []byte(value), 0)
 }
 
 // pids lists the processes, in order.
@@ -50,8 +78,8 @@ func pids() ([]int, error) {
 	return out, nil
 }
 
-func (d *Device) holders() []string {
-	entries, err := os.ReadDir(sysfs(d.Number, "holders"))
+func holders(number uint64) []string {
+	entries, err := os.ReadDir(sysfs(number, "holders"))
 	if err != nil {
 		return nil
 	}
@@ -147,7 +175,7 @@ func opens(pid int, number uint64) bool {
 	for _, e := range entries {
 		link := filepath.Join(dir, e.Name())
 		target, err := os.Readlink(link)
-		if err != nil || !strings.Contains(target, "/dev/") && !strings.HasPrefix(filepath.Base(target), "loop") {
+		if err != nil || !looksLikeNode(target) {
 			continue
 		}
 		var st unix.Stat_t
@@ -156,4 +184,12 @@ func opens(pid int, number uint64) bool {
 		}
 	}
 	return false
+}
+
+// looksLikeNode tells of a link's text whether it may be a block device's node, also one below another root.
+func looksLikeNode(target string) bool {
+	if strings.Contains(target, "/dev/") {
+		return true
+	}
+	return slices.ContainsFunc([]string{"loop", "nbd", "ublkb"}, func(name string) bool { return strings.HasPrefix(filepath.Base(target), name) })
 }
