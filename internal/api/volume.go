@@ -152,7 +152,11 @@ type VolumeStatus struct {
 	Minor    int    `json:"minor"`
 	Device   string `json:"device"` // configured: /dev/drbd1
 	Kernel   string `json:"kernel"` // what the front end made: /dev/loop7
-	PID      int    `json:"pid"`
+	// KernelNumber is Kernel's device number, MAJOR:MINOR: a mount may outlive the node.
+	KernelNumber string `json:"kernel_number,omitempty"`
+	// Front is the front end, one of the Front constants; empty while there is no device.
+	Front string `json:"front,omitempty"`
+	PID   int    `json:"pid"`
 
 	Conn     string `json:"cs"` // StandAlone Disconnecting Unconnected WFConnection WFReportParams Connected SyncSource SyncTarget PausedSyncS ...
 	Role     string `json:"role"`

@@ -4,6 +4,7 @@ package blockdev
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,30 @@ func Users(path string) ([]string, error) {
 	return uses, nil
 }
 
+// ErrInUse is what an error wraps that says who uses a device.
+var ErrInUse = errors.New("device is in use")
+
+// Unused fails with ErrInUse while somebody uses the device at a path. It claims the device exclusively, which fails while it is
+// mounted in any namespace, is swap, or belongs to another block device, and lets go of it at once.
+func Unused(path string) error {
+	uses, err := Users(path)
+	if err != nil {
+		return err
+	}
+	if len(uses) > 0 {
+		return fmt.Errorf("%w: %s", ErrInUse, strings.Join(uses, ", "))
+	}
+	claim, err := unix.Open(path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w: claimed by a mount in a namespace not visible from here, or by swap", ErrInUse)
+	}
+	if err != nil {
+		return fmt.Errorf("claim %s: %w", path, err)
+	}
+	unix.Close(claim)
+	return nil
+}
+
 // Number is the device number (st_rdev) of the block device at a path.
 func Number(path string) (uint64, error) {
 	var st unix.Stat_t
@@ -43,6 +68,32 @@ func Number(path string) (uint64, error) {
 		return 0, fmt.Errorf("%s is no block device", path)
 	}
 	return st.Rdev, nil
+}
+
+// Name is the number of the block device at a path as MAJOR:MINOR; empty if there is none.
+func Name(path string) string {
+	number, err := Number(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number))
+}
+
+// Size is the capacity of the block device at a path, in bytes.
+func Size(path string) (int64, error) {
+	number, err := Number(path)
+	if err != nil {
+		return 0, err
+	}
+	b, err := os.ReadFile(sysfs(number, "size"))
+	if err != nil {
+		return 0, fmt.Errorf("size of %s: %w", path, err)
+	}
+	sectors, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("size of %s: %w", path, err)
+	}
+	return sectors * 512, nil
 }
 
 // sysfs is a file of the device with a number.

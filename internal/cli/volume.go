@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/kernel/frontend"
 	"holdfast/internal/block/kernel/fuseloop"
 	"holdfast/internal/block/resfile"
 	"holdfast/internal/block/resload"
@@ -58,7 +59,12 @@ func serveVolume(ctx context.Context, name string, e environment, log *slog.Logg
 	return volume.Run(ctx, volume.Config{
 		Root: e.root, Resource: res, Node: e.hostname, Clock: clock.System{}, Log: log,
 		Frontend: func(t kernel.Target) (kernel.Frontend, error) {
-			return fuseloop.Open(fuseloop.Config{Name: name, Target: t, Guard: holder, BlockSize: blockSize(self), Log: log})
+			policy, err := frontend.LoadPolicy(e.root)
+			if err != nil {
+				return nil, err
+			}
+			return frontend.Open(kernel.Config{Name: name, Identity: "holdfast:" + string(e.root) + ":" + name, Target: t, Guard: holder,
+				BlockSize: blockSize(self), Log: log}, policy.For(name))
 		},
 		Reload: func() (*resfile.Resource, error) { return e.resource(name) },
 		Lease:  func() (volume.Lease, error) { return leasepage.Open(e.root.LeasePage()) },

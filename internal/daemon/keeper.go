@@ -238,16 +238,8 @@ func (k *keeper) over(session uint64, latest clock.Boottime) string {
 	return ""
 }
 
-// unmountDevice takes away every mount of a block device, lazily: the device is dead, nobody can wait for it.
-func unmountDevice(device string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(device, &st); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		return fmt.Errorf("look at %s: %w", device, err)
-	}
-	want := fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+// unmountDevice takes away every mount of the block device with a number (MAJOR:MINOR), lazily: the device is dead, nobody can wait for it.
+func unmountDevice(number string) error {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
@@ -255,7 +247,7 @@ func unmountDevice(device string) error {
 	var failed []error
 	for _, line := range strings.Split(string(data), "\n") {
 		f := strings.Fields(line)
-		if len(f) > 4 && f[2] == want {
+		if len(f) > 4 && f[2] == number {
 			if err := unix.Unmount(unescape(f[4]), unix.MNT_DETACH); err != nil {
 				failed = append(failed, fmt.Errorf("unmount %s: %w", f[4], err))
 			}

@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/agent/agenttest"
 	"holdfast/internal/api"
+	"holdfast/internal/blockdev"
 	"holdfast/internal/clock"
 	"holdfast/internal/cluster"
 	"holdfast/internal/cluster/raftlog"
@@ -368,14 +369,14 @@ func TestDeadDeviceIsUnmountedEverywhere(t *testing.T) {
 	held, err := os.Open(filepath.Join(dir, "plain")) // somebody is in it
 	agenttest.Must(t, err)
 	defer held.Close()
-	agenttest.Must(t, unmountDevice(device))
+	agenttest.Must(t, unmountDevice(blockdev.Name(device)))
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	agenttest.Must(t, err)
 	if strings.Contains(string(mounts), dir) {
 		t.Error("still mounted")
 	}
-	agenttest.Must(t, unmountDevice(device))
-	agenttest.Must(t, unmountDevice(filepath.Join(dir, "no such device")))
+	agenttest.Must(t, unmountDevice(blockdev.Name(device)))
+	agenttest.Must(t, unmountDevice(""))
 }
 
 // loopWithFilesystem is a loop device with an ext4 on it, gone with the test.

@@ -10,6 +10,7 @@ import (
 	"holdfast/internal/agent/catalog"
 	"holdfast/internal/agent/volume"
 	"holdfast/internal/api"
+	"holdfast/internal/blockdev"
 	"holdfast/internal/cluster/controller"
 	"holdfast/internal/cluster/executor"
 	"holdfast/internal/cluster/raftlog"
@@ -247,7 +248,9 @@ func (d *Daemon) abandon(name string) error {
 	}
 	device := ""
 	if st := d.volumes.status(name); st != nil {
-		device = st.Kernel
+		if device = st.KernelNumber; device == "" {
+			device = blockdev.Name(st.Kernel) // a process of a version that does not tell
+		}
 	}
 	if err := d.volumes.kill(name); err != nil {
 		return err

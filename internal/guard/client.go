@@ -43,18 +43,18 @@ func Dial(root paths.Root) (*Client, error) {
 // Close ends the connection. What the guard holds, it keeps.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Hold has the guard keep a copy of descriptor fd of FUSE connection number `connection`, with some text; what it held
-// under the name is let go of. With fd -1 it only notes the connection, to abort it at the deadline.
-func (c *Client) Hold(name string, fd int, connection uint32, meta string) error {
-	_, _, err := c.do(api.GuardRequest{Do: "hold", Name: name, Connection: connection, Meta: meta}, fd)
+// Hold has the guard keep a device, with a copy of descriptor fd; what it held under the name is let go of. With fd -1 and a
+// FUSE connection it only notes the connection, to abort it at the deadline.
+func (c *Client) Hold(name string, device api.GuardHeld, fd int) error {
+	_, _, err := c.do(api.GuardRequest{Do: "hold", Name: name, GuardHeld: device}, fd)
 	return err
 }
 
-// Get returns what is held under a name: a descriptor that belongs to the caller (-1 if none is held), the connection (0
-// if nothing at all is held) and the text.
-func (c *Client) Get(name string) (fd int, connection uint32, meta string, err error) {
+// Get returns what is held under a name: a device, without a Kind if nothing is held, and a descriptor that belongs to the
+// caller, -1 if there is none.
+func (c *Client) Get(name string) (device api.GuardHeld, fd int, err error) {
 	reply, fd, err := c.do(api.GuardRequest{Do: "get", Name: name}, -1)
-	return fd, reply.Connection, reply.Meta, err
+	return reply.GuardHeld, fd, err
 }
 
 // Release lets go of what is held under a name; no error if there is nothing.

@@ -1,7 +1,7 @@
-// Package guard is the process that outlives the others of its host (`holdfast guard`). It holds the /dev/fuse
-// descriptors of the volumes, so that a volume process can be replaced under a mounted file system, and it knows until
-// when the node's lease lasts and enforces the end alone: it aborts the FUSE connections, kills everything in the
-// resources' cgroups, and, where the installation has opted into it, resets the host if processes remain. It needs
+// Package guard is the process that outlives the others of its host (`holdfast guard`). It holds what the
+// kernel devices of the volumes need (a /dev/fuse descriptor, a socket), so that a volume process can be replaced under a
+// mounted file system, and it knows until when the node's lease lasts and enforces the end alone: it ends the devices (aborts
+// the FUSE connection, cuts and disconnects the NBD device, stops the ublk device), kills everything in the resources' cgroups, and, where the installation has opted into it, resets the host if processes remain. It needs
 // nobody for that: its memory is locked, its thread runs before others, and nothing it does then touches a disk.
 //
 // The contract of its socket is in internal/api/guard.go; package deadline judges, this package acts.

@@ -21,7 +21,9 @@ import (
 	"holdfast/internal/clock"
 	"holdfast/internal/guard"
 	"holdfast/internal/guard/leasepage"
+	"holdfast/internal/nbddev"
 	"holdfast/internal/paths"
+	"holdfast/internal/ublkdev"
 )
 
 // The test binary is its own helper: with this variable set it is a guard, a volume process or a writer.
@@ -171,7 +173,7 @@ func TestDeadlineWithNothingRunning(t *testing.T) {
 		t.Errorf("enforced %v before the deadline", at.Sub(now))
 	}
 	refused(t, c.Lease(4, in(time.Hour)), "newer session is needed")
-	refused(t, c.Hold("r0", -1, 1, ""), "lease has ended")
+	refused(t, c.Hold("r0", api.GuardHeld{Connection: 1}, -1), "lease has ended")
 	refused(t, c.Clear(4), "not newer")
 	if err := c.Clear(5); err != nil {
 		t.Fatal(err)
@@ -354,4 +356,29 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	}
 	helper(t, "guard", string(root))
 	dial(t, root)
+}
+
+// What a device lacks that the guard would need at the deadline is a refusal, not a device that nobody can end.
+func TestHoldNeedsWhatEndsTheDevice(t *testing.T) {
+	_, c, _ := startGuard(t)
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	refused(t, c.Hold("r0", api.GuardHeld{}, -1), "kernel device")
+	refused(t, c.Hold("r0", api.GuardHeld{Front: api.FrontFUSE}, ends[0]), "is missing")
+	refused(t, c.Hold("r0", api.GuardHeld{Front: api.FrontNBD, Device: 3}, -1), "is missing")
+	refused(t, c.Hold("r0", api.GuardHeld{Front: api.FrontUBLK, Device: 3}, -1), "is missing")
+	refused(t, c.Hold("r0", api.GuardHeld{Front: "iscsi", Device: 3}, -1), "knows no front end")
+	if nbddev.Probe() != nil { // there is none on this host
+		refused(t, c.Hold("r0", api.GuardHeld{Front: api.FrontNBD, Device: 3}, ends[0]), "modprobe nbd")
+	}
+	if ublkdev.Probe() != nil {
+		refused(t, c.Hold("r0", api.GuardHeld{Front: api.FrontUBLK, Device: 3, Process: os.Getpid()}, -1), "modprobe ublk_drv")
+	}
+	if device, fd, err := c.Get("r0"); err != nil || fd >= 0 || device.Kind() != "" {
+		t.Errorf("held after all: %+v, %d, %v", device, fd, err)
+	}
 }

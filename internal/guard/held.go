@@ -8,41 +8,42 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"holdfast/internal/fuse"
+	"holdfast/internal/api"
 )
 
-// held is one volume's FUSE connection.
+// held is one volume's kernel device.
 type held struct {
-	fd         int // /dev/fuse, or -1
-	abort      int // the connection's control file, opened beforehand so that aborting needs nothing but a write
-	connection uint32
-	meta       string
+	device api.GuardHeld
+	fd     int // beside it, or -1
+	ender  ender
 }
 
 // hold takes over fd. What was held under the name is let go of.
-func (g *guard) hold(name string, fd int, connection uint32, meta string) error {
-	if err := g.mayHold(name, connection); err != nil {
+func (g *guard) hold(name string, device api.GuardHeld, fd int) error {
+	if err := g.mayHold(name, device, fd); err != nil {
 		closeIf(fd)
 		return err
 	}
-	abort, err := fuse.OpenAbort(connection)
+	e, err := newEnder(device, fd)
 	if err != nil {
 		closeIf(fd)
 		return fmt.Errorf("hold %s: %w", name, err)
 	}
 	g.drop(name)
-	g.held[name] = &held{fd: fd, abort: abort, connection: connection, meta: meta}
+	g.held[name] = &held{device: device, fd: fd, ender: e}
 	return nil
 }
 
-func (g *guard) mayHold(name string, connection uint32) error {
+func (g *guard) mayHold(name string, device api.GuardHeld, fd int) error {
 	switch {
-	case name == "" || connection == 0:
-		return errors.New("hold: a name and the number of a FUSE connection are needed")
+	case name == "" || device.Kind() == "":
+		return errors.New("hold: a name and a kernel device are needed")
+	case device.Kind() == api.FrontFUSE && device.Connection == 0, device.Kind() == api.FrontNBD && fd < 0, device.Kind() == api.FrontUBLK && device.Process <= 0:
+		return fmt.Errorf("hold %s: a FUSE connection's number, an NBD device's socket or a ublk device's process is missing", name)
 	case !g.machine.MayHold():
 		return fmt.Errorf("hold %s: the node's lease has ended (%s); no device may be served before a newer session", name, g.machine.State())
 	case len(g.held) >= maxHeld && g.held[name] == nil:
-		return fmt.Errorf("hold %s: %d descriptors are held already", name, maxHeld)
+		return fmt.Errorf("hold %s: %d devices are held already", name, maxHeld)
 	}
 	return nil
 }
@@ -53,19 +54,22 @@ func (g *guard) drop(name string) {
 		return
 	}
 	delete(g.held, name)
+	h.ender.close()
 	closeIf(h.fd)
-	closeIf(h.abort)
 }
 
-// abortAll fails every device at once.
-func (g *guard) abortAll() error {
+// endAll fails every device at once, and tells whether all have come to their end; else it is to be called again.
+func (g *guard) endAll() (ended bool, err error) {
+	ended = true
 	var errs []error
 	for _, name := range g.names() {
-		if err := fuse.AbortBy(g.held[name].abort); err != nil {
+		done, err := g.held[name].ender.end()
+		ended = ended && done
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
-	return errors.Join(errs...)
+	return ended, errors.Join(errs...)
 }
 
 func (g *guard) names() []string { return slices.Sorted(maps.Keys(g.held)) }

@@ -11,10 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/api"
 	"holdfast/internal/paths"
 )
 
-// Keeper leaves descriptors with the guard, and leaves them again when the guard has been replaced: a guard that does
+// Keeper leaves devices with the guard, and leaves them again when the guard has been replaced: a guard that does
 // not know a device could not abort it at the deadline. It is what a volume process gives its front end.
 type Keeper struct {
 	root paths.Root
@@ -22,14 +23,20 @@ type Keeper struct {
 
 	mu     sync.Mutex
 	client *Client // nil while none is connected
-	held   map[string]held
+	held   map[string]kept
 	stop   chan struct{}
 	ended  chan struct{}
 }
 
+// kept is a device left with the guard, and our copy of its descriptor.
+type kept struct {
+	device api.GuardHeld
+	fd     int
+}
+
 // NewKeeper starts one. It needs no guard to be there yet; Hold and Get do.
 func NewKeeper(root paths.Root, log *slog.Logger) *Keeper {
-	k := &Keeper{root: root, log: log, held: map[string]held{}, stop: make(chan struct{}), ended: make(chan struct{})}
+	k := &Keeper{root: root, log: log, held: map[string]kept{}, stop: make(chan struct{}), ended: make(chan struct{})}
 	go k.watch()
 	return k
 }
@@ -50,46 +57,53 @@ func (k *Keeper) Close() error {
 }
 
 // Hold is Client.Hold, for this guard and those after it, until Release.
-func (k *Keeper) Hold(name string, fd int, connection uint32, meta string) error {
+func (k *Keeper) Hold(name string, device api.GuardHeld, fd int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	own := -1
-	if fd >= 0 {
-		var err error
-		if own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("copy the descriptor of %s: %w", name, err)
-		}
+	own, err := copyOf(name, fd)
+	if err != nil {
+		return err
 	}
-	if err := k.with(func(c *Client) error { return c.Hold(name, fd, connection, meta) }); err != nil {
+	if err := k.with(func(c *Client) error { return c.Hold(name, device, fd) }); err != nil {
 		closeIf(own)
 		return err
 	}
 	k.forget(name)
-	k.held[name] = held{fd: own, connection: connection, meta: meta}
+	k.held[name] = kept{device, own}
 	return nil
 }
 
+// copyOf is a descriptor of our own, -1 for none.
+func copyOf(name string, fd int) (int, error) {
+	if fd < 0 {
+		return -1, nil
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("copy the descriptor of %s: %w", name, err)
+	}
+	return own, nil
+}
+
 // Get is Client.Get; what it returns is held on as after Hold.
-func (k *Keeper) Get(name string) (fd int, connection uint32, meta string, err error) {
+func (k *Keeper) Get(name string) (device api.GuardHeld, fd int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	err = k.with(func(c *Client) (err error) {
-		fd, connection, meta, err = c.Get(name)
+		device, fd, err = c.Get(name)
 		return err
 	})
-	if err != nil || connection == 0 {
-		return -1, 0, "", err
+	if err != nil || device.Kind() == "" {
+		return api.GuardHeld{}, -1, err
 	}
-	own := -1
-	if fd >= 0 {
-		if own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
-			unix.Close(fd)
-			return -1, 0, "", fmt.Errorf("copy the descriptor of %s: %w", name, err)
-		}
+	own, err := copyOf(name, fd)
+	if err != nil {
+		closeIf(fd)
+		return api.GuardHeld{}, -1, err
 	}
 	k.forget(name)
-	k.held[name] = held{fd: own, connection: connection, meta: meta}
-	return fd, connection, meta, nil
+	k.held[name] = kept{device, own}
+	return device, fd, nil
 }
 
 // Release is Client.Release.
@@ -134,7 +148,7 @@ func (k *Keeper) connect() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(k.held)) {
 		h := k.held[name]
-		err := c.Hold(name, h.fd, h.connection, h.meta)
+		err := c.Hold(name, h.device, h.fd)
 		var refused *RefusedError
 		switch {
 		case errors.As(err, &refused):
@@ -143,7 +157,7 @@ func (k *Keeper) connect() error {
 		case err != nil:
 			return errors.Join(err, c.Close())
 		default:
-			k.log.Info("left a device with a new guard", "name", name, "connection", h.connection)
+			k.log.Info("left a device with a new guard", "name", name, "device", h.device.Describe())
 		}
 	}
 	k.client = c

@@ -89,7 +89,7 @@ func (g *guard) answer(req api.GuardRequest, fd int) (reply api.GuardReply, give
 
 func (g *guard) perform(req api.GuardRequest, fd int, reply *api.GuardReply) (give int, err error) {
 	if req.Do == "hold" {
-		return -1, g.hold(req.Name, fd, req.Connection, req.Meta)
+		return -1, g.hold(req.Name, req.GuardHeld, fd)
 	}
 	closeIf(fd)
 	now := g.now()
@@ -115,13 +115,13 @@ func (g *guard) perform(req api.GuardRequest, fd int, reply *api.GuardReply) (gi
 	return -1, err
 }
 
-// get finds nothing without an error: the connection is 0 then.
+// get finds nothing without an error: the device has no kind then.
 func (g *guard) get(name string, reply *api.GuardReply) (give int, err error) {
 	h := g.held[name]
 	if h == nil {
 		return -1, nil
 	}
-	reply.Meta, reply.Connection = h.meta, h.connection
+	reply.GuardHeld = h.device
 	if h.fd < 0 {
 		return -1, nil
 	}

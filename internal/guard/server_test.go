@@ -51,7 +51,7 @@ func TestDescriptorTravelsBesideItsFrame(t *testing.T) {
 			if i == 1 {
 				fd = int(f.Fd())
 			}
-			if err := send(a, api.GuardRequest{Name: name, Meta: strings.Repeat("m", 5000)}, fd); err != nil {
+			if err := send(a, api.GuardRequest{Name: name, GuardHeld: api.GuardHeld{Meta: strings.Repeat("m", 5000)}}, fd); err != nil {
 				t.Error(err)
 			}
 		}

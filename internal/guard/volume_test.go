@@ -63,7 +63,7 @@ func helpVolume(args []string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	fuseloop.PrepareProcess(log)
 	client := guard.NewKeeper(paths.Root(args[0]), log)
-	d, err := fuseloop.Open(fuseloop.Config{Name: "r0", Target: &plainFile{f, size, strings.HasPrefix(args[1], "/dev/")}, Guard: client, Log: log})
+	d, err := fuseloop.Open(kernel.Config{Name: "r0", Target: &plainFile{f, size, strings.HasPrefix(args[1], "/dev/")}, Guard: client, Log: log})
 	if err != nil {
 		return err
 	}
@@ -222,15 +222,15 @@ func (h *host) startWriter(name string) (cmd *exec.Cmd, count func() int) {
 
 func TestVolumeProcessIsReplacedUnderAMountedFilesystem(t *testing.T) {
 	h := newHost(t)
-	fd, connection, _, err := h.guard.Get("r0")
-	if err != nil || connection == 0 {
+	device, fd, err := h.guard.Get("r0")
+	if err != nil || device.Connection == 0 {
 		t.Fatalf("the guard holds nothing: %v", err)
 	}
 	if fd < 0 {
 		t.Skip("this kernel cannot resend requests (6.9 is needed)")
 	}
 	closeFD(fd)
-	device := h.device
+	path := h.device
 	writer, count := h.startWriter("a")
 	_, count2 := h.startWriter("b")
 	for round := range 4 {
@@ -238,7 +238,7 @@ func TestVolumeProcessIsReplacedUnderAMountedFilesystem(t *testing.T) {
 		waitFor(t, "writers", func() bool { return count() > was+5 && count2() > was2+5 })
 		stop(h.volume)
 		h.startVolume()
-		if h.device != device {
+		if h.device != path {
 			t.Fatalf("round %d: the device became %s", round, h.device)
 		}
 	}
@@ -402,7 +402,7 @@ func TestNextProcessAfterAnUnusedDevice(t *testing.T) {
 	if err := unix.Unmount(h.dir, 0); err != nil {
 		t.Fatal(err)
 	}
-	fd, first, _, err := h.guard.Get("r0")
+	first, fd, err := h.guard.Get("r0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,8 +415,8 @@ func TestNextProcessAfterAnUnusedDevice(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(h.dir, "a"), []byte("x"), 0o600); err != nil {
 		t.Error(err)
 	}
-	if fd, second, _, err := h.guard.Get("r0"); err != nil || fd < 0 || second == 0 {
-		t.Errorf("the guard holds descriptor %d, connection %d (before: %d), %v", fd, second, first, err)
+	if second, fd, err := h.guard.Get("r0"); err != nil || fd < 0 || second.Connection == 0 {
+		t.Errorf("the guard holds descriptor %d, connection %d (before: %d), %v", fd, second.Connection, first.Connection, err)
 	} else {
 		unix.Close(fd)
 	}
@@ -426,12 +426,12 @@ func TestNextProcessAfterAnUnusedDevice(t *testing.T) {
 // next process makes another device.
 func TestNextProcessWithoutADescriptor(t *testing.T) {
 	h := newHost(t)
-	fd, connection, meta, err := h.guard.Get("r0")
-	if err != nil || connection == 0 {
+	device, fd, err := h.guard.Get("r0")
+	if err != nil || device.Connection == 0 {
 		t.Fatal(err)
 	}
 	closeFD(fd)
-	if err := h.guard.Hold("r0", -1, connection, meta); err != nil {
+	if err := h.guard.Hold("r0", device, -1); err != nil {
 		t.Fatal(err)
 	}
 	stop(h.volume)

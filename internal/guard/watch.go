@@ -40,20 +40,20 @@ func (g *guard) look() (over bool) {
 	return g.leaving && state != deadline.Armed && state != deadline.Enforcing
 }
 
-// sweep aborts the devices, kills, and looks who is left.
+// sweep ends the devices, kills, and looks who is left.
 func (g *guard) sweep() {
 	at, session := g.machine.Page()
 	if at != g.announced {
 		g.announced = at
 		g.log.Error("the lease has ended: stopping everything on this node", "session", session, "late", g.now().Sub(at))
 	}
-	aborted := g.abortAll()
+	ended, aborted := g.endAll()
 	left, killed, listed := g.killResources()
 	if err := errors.Join(aborted, killed, listed); err != nil {
 		g.log.Error("cannot enforce all of the lease's end", "err", err)
 	}
 	now := g.now()
-	switch g.machine.Swept(now, left, aborted == nil && listed == nil) {
+	switch g.machine.Swept(now, left, ended && aborted == nil && listed == nil) {
 	case deadline.Done:
 		for _, name := range g.names() {
 			g.drop(name)

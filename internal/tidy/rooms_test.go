@@ -37,7 +37,7 @@ var rooms = []room{
 	{"agent", seam}, {"api", seam}, {"clock", seam}, {"disk", seam}, {"paths", seam}, {"planted", seam}, {"spelling", seam}, {"version", seam}, {"wirebuf", seam},
 	{"block/kernel", seam},
 
-	{"blockdev", base}, {"fuse", base}, {"loopdev", base}, {"guard/leasepage", base}, {"timeline", base},
+	{"blockdev", base}, {"fuse", base}, {"loopdev", base}, {"nbddev", base}, {"ublkdev", base}, {"guard/leasepage", base}, {"timeline", base},
 
 	{"cluster", core}, {"cluster/cib", core}, {"cluster/liveness", core}, {"cluster/quorum", core}, {"cluster/scheduler", core},
 	{"cluster/simulate", core}, {"cluster/state", core}, {"cluster/transition", core},
@@ -50,7 +50,8 @@ var rooms = []room{
 
 	{"block", core}, {"block/generation", core}, {"block/metadata", core}, {"block/peer", core}, {"block/resfile", core},
 	{"block/resync", core}, {"block/saved", core}, {"block/wire", core}, {"block/writepath", core},
-	{"block/backing", shell}, {"block/kernel/fuseloop", shell}, {"block/metastore", shell}, {"block/replica", shell}, {"block/resload", shell},
+	{"block/backing", shell}, {"block/kernel/frontend", shell}, {"block/kernel/fuseloop", shell}, {"block/kernel/nbd", shell}, {"block/kernel/ranges", shell},
+	{"block/kernel/ublk", shell}, {"block/metastore", shell}, {"block/replica", shell}, {"block/resload", shell},
 	{"block/volume", shell},
 
 	{"balancer", shell}, {"balancer/checker", shell}, {"balancer/nft", shell}, {"balancer/pool", core},

@@ -254,7 +254,7 @@ func (e *engine) status() *api.VolumeStatus {
 		st.Conn, st.PeerRole, st.PeerDisk = wire.TearDown.String(), wire.RoleUnknown.String(), generation.DUnknown.String()
 	}
 	if e.front != nil {
-		st.Kernel = e.front.DevicePath()
+		st.Kernel, st.KernelNumber, st.Front = e.front.DevicePath(), e.frontNumber, e.front.Kind()
 	}
 	kib := func(n uint64) uint64 { return n / 1024 }
 	st.Counters = api.VolumeCounters{NS: kib(e.stats.sent), NR: kib(e.stats.received), DW: kib(e.stats.written),

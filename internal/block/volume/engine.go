@@ -54,21 +54,23 @@ type engine struct {
 
 	front     kernel.Frontend
 	frontSize int64
-	target    *target
-	inUse     []string
-	inUseAt   clock.Boottime
-	inUseTook time.Duration // the last look at it
-	asking    bool          // an InUse runs
-	lease     Lease
-	logJob    bool // an activity log transaction is under way
-	logBlock  []byte
-	metaBusy  chan struct{} // closed when the metadata job under way is carried out; nil if none
-	bitmapAt  clock.Boottime
-	failure   error // ends the process
-	finished  bool
-	deferred  []func() // wait for the drain of an old connection
-	replies   map[uint64]func(api.VolumeReply)
-	nextReply uint64
+	// frontNumber is the device number, MAJOR:MINOR.
+	frontNumber string
+	target      *target
+	inUse       []string
+	inUseAt     clock.Boottime
+	inUseTook   time.Duration // the last look at it
+	asking      bool          // an InUse runs
+	lease       Lease
+	logJob      bool // an activity log transaction is under way
+	logBlock    []byte
+	metaBusy    chan struct{} // closed when the metadata job under way is carried out; nil if none
+	bitmapAt    clock.Boottime
+	failure     error // ends the process
+	finished    bool
+	deferred    []func() // wait for the drain of an old connection
+	replies     map[uint64]func(api.VolumeReply)
+	nextReply   uint64
 
 	conn  connection
 	sync  syncState

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/blockdev"
 )
 
 // openFrontend makes the kernel's device and the links to it. It runs beside the engine, because the kernel reads a new
@@ -22,7 +23,9 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 	t, size := e.target, e.target.Size()
 	go func() {
 		f, err := e.cfg.Frontend(t)
+		number := ""
 		if err == nil {
+			number = blockdev.Name(f.DevicePath())
 			if err = e.makeLinks(f.DevicePath()); err != nil {
 				err = errors.Join(err, f.Close())
 			}
@@ -32,7 +35,7 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 				done(failed(codeFailed, "%d: Failure: %v", e.volume.Minor, err))
 				return
 			}
-			e.front, e.frontSize = f, size
+			e.front, e.frontSize, e.frontNumber = f, size, number
 			e.statusDue = true
 			done(api.VolumeReply{})
 			e.refit()

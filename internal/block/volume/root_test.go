@@ -105,7 +105,7 @@ func (n *node) realDisk(t testing.TB, size int64) {
 	n.config = func(c *Config) {
 		c.OpenDisk = func(string) (disk.Device, error) { return backing.Open(n.path) }
 		c.Frontend = func(k kernel.Target) (kernel.Frontend, error) {
-			d, err := fuseloop.Open(fuseloop.Config{Name: "test-" + n.name, Target: k, Log: c.Log})
+			d, err := fuseloop.Open(kernel.Config{Name: "test-" + n.name, Target: k, Log: c.Log})
 			if err == nil {
 				t.Cleanup(func() { d.Abort(); d.Close() })
 			}

@@ -21,7 +21,9 @@ const (
 	SearchPath = Bin + ":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
-// Environment is what every process of a host starts with.
+// Environment is what every process of a host starts with. Front ends that need a module of the machine's kernel are not for
+// the lab: its hosts have the one that is there everywhere.
 func Environment() []string {
-	return []string{"PATH=" + SearchPath, "HOME=/root", "LANG=C.UTF-8", "USER=root", "LOGNAME=root", "SHELL=/bin/sh"}
+	return []string{"PATH=" + SearchPath, "HOME=/root", "LANG=C.UTF-8", "USER=root", "LOGNAME=root", "SHELL=/bin/sh",
+		"HOLDFAST_FRONTEND=fuse"}
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/block/kernel"
 	"holdfast/internal/loopdev"
 )
 
@@ -35,7 +36,7 @@ func BenchmarkDevice(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer plain.Release()
-	ours, err := Open(Config{Name: "bench", Target: &fileTarget{f: f, size: size}})
+	ours, err := Open(kernel.Config{Name: "bench", Target: &fileTarget{f: f, size: size}})
 	if err != nil {
 		b.Fatal(err)
 	}

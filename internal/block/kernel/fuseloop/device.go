@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block"
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/blockdev"
@@ -18,7 +19,7 @@ import (
 
 // Device is a kernel.Frontend made of a FUSE connection and a loop device.
 type Device struct {
-	cfg  Config
+	cfg  kernel.Config
 	file *file
 	conn *fuse.Conn
 	loop *loopdev.Device
@@ -32,8 +33,8 @@ var (
 	_ kernel.Resizer  = (*Device)(nil)
 )
 
-// ErrInUse is what Close's error wraps while the device has users.
-var ErrInUse = errors.New("device is in use")
+// Kind is the front end's name.
+func (d *Device) Kind() string { return api.FrontFUSE }
 
 // DevicePath is the loop device's node.
 func (d *Device) DevicePath() string { return d.loop.Path }
@@ -64,7 +65,7 @@ func (d *Device) Done() <-chan struct{} { return d.conn.Done() }
 // InUse tells who holds the device; see kernel.Frontend.
 func (d *Device) InUse() ([]string, error) { return blockdev.Users(d.loop.Path) }
 
-// Close takes the device away unless somebody uses it (ErrInUse). Should a process have opened it in the last
+// Close takes the device away unless somebody uses it (blockdev.ErrInUse). Should a process have opened it in the last
 // moment, its I/O fails from now on.
 func (d *Device) Close() error {
 	d.mu.Lock()
@@ -97,11 +98,11 @@ func (d *Device) detach() (gone bool, err error) {
 		return false, err
 	}
 	if len(uses) > 0 {
-		return false, fmt.Errorf("%w: %s", ErrInUse, strings.Join(uses, ", "))
+		return false, fmt.Errorf("%w: %s", blockdev.ErrInUse, strings.Join(uses, ", "))
 	}
 	gone, err = d.loop.Detach()
 	if errors.Is(err, unix.EBUSY) {
-		return false, fmt.Errorf("%w: claimed by a mount in a namespace not visible from here, or by swap", ErrInUse)
+		return false, fmt.Errorf("%w: claimed by a mount in a namespace not visible from here, or by swap", blockdev.ErrInUse)
 	}
 	return gone, err
 }

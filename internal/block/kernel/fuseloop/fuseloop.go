@@ -13,42 +13,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/fuse"
 	"holdfast/internal/loopdev"
 )
-
-// Holder keeps descriptors for a process that may be replaced: the guard's client.
-type Holder interface {
-	// Hold keeps a copy of the descriptor fd, of FUSE connection number `connection`, under a name, with some text. With
-	// fd -1 only the connection is noted, to be aborted when the lease ends.
-	Hold(name string, fd int, connection uint32, meta string) error
-	// Get returns what is held under a name, with a descriptor of the caller's own; fd is -1 if there is none, and the
-	// connection is 0 if nothing is held.
-	Get(name string) (fd int, connection uint32, meta string, err error)
-	// Release lets go of it; no error if there is nothing.
-	Release(name string) error
-}
-
-// Config says what to offer.
-type Config struct {
-	// Name is the resource, for people and as the name in the guard.
-	Name string
-	// Target gets the requests.
-	Target kernel.Target
-	// Guard keeps the descriptor across a restart of this process; nil for a device that shall fail with the process.
-	Guard Holder
-	// BlockSize is the logical block size offered, in bytes, 512 to 4096: the backing disk's, as DRBD does it. 0 is 4096
-	// if that divides the size, else 512.
-	BlockSize int
-	// Depth is fuse.Config's; 0 for its default.
-	Depth int
-	Log   *slog.Logger
-}
 
 // meta is what the guard keeps for the next process.
 type meta struct {
@@ -60,32 +32,14 @@ type meta struct {
 
 const metaVersion = 1
 
-func (c Config) withDefaults() (Config, error) {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	c.Log = c.Log.With("volume", c.Name)
-	size := c.Target.Size()
-	if c.BlockSize == 0 {
-		c.BlockSize = 4096
-		if size%4096 != 0 {
-			c.BlockSize = 512
-		}
-	}
-	if size <= 0 || size%int64(c.BlockSize) != 0 {
-		return c, fmt.Errorf("volume %s: size %d is not a positive multiple of the block size %d", c.Name, size, c.BlockSize)
-	}
-	return c, nil
-}
-
-func (c Config) fuse() fuse.Config {
-	return fuse.Config{Source: "holdfast:" + c.Name, FileName: "holdfast:" + c.Name, Depth: c.Depth, Readers: 1, Log: c.Log}
+func fuseConfig(c kernel.Config) fuse.Config {
+	return fuse.Config{Source: "holdfast:" + c.Name, FileName: "holdfast:" + c.Name, Readers: 1, Log: c.Log}
 }
 
 // Open makes the kernel device, or takes over the one that an earlier process of this volume left with the guard, with
 // the requests its users are still waiting for. The process should have called PrepareProcess.
-func Open(cfg Config) (*Device, error) {
-	cfg, err := cfg.withDefaults()
+func Open(cfg kernel.Config) (*Device, error) {
+	cfg, err := cfg.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +59,13 @@ func Open(cfg Config) (*Device, error) {
 	return d, nil
 }
 
-func create(cfg Config) (*Device, error) {
+func create(cfg kernel.Config) (*Device, error) {
 	d := &Device{cfg: cfg, file: newFile(cfg.Target)}
 	var err error
-	if d.conn, err = fuse.Mount(cfg.fuse(), d.file); err != nil {
+	if d.conn, err = fuse.Mount(fuseConfig(cfg), d.file); err != nil {
 		return nil, err
 	}
-	go d.file.cutRanges(d.conn.Done())
+	go d.file.cutter.Run(d.conn.Done())
 	if err := d.attach(); err != nil {
 		return nil, errors.Join(err, d.conn.Close())
 	}
@@ -153,7 +107,8 @@ func (d *Device) leaveWithGuard() error {
 		d.cfg.Log.Warn("this kernel cannot hand a FUSE device to a restarted process (6.9 or later can): if this process dies, users of the device get I/O errors")
 		fd = -1
 	}
-	if err := d.cfg.Guard.Hold(d.cfg.Name, fd, d.conn.Number(), string(text)); err != nil {
+	held := api.GuardHeld{Front: api.FrontFUSE, Connection: d.conn.Number(), Meta: string(text)}
+	if err := d.cfg.Guard.Hold(d.cfg.Name, held, fd); err != nil {
 		return fmt.Errorf("leave the device with the guard: %w", err)
 	}
 	return nil
@@ -161,12 +116,13 @@ func (d *Device) leaveWithGuard() error {
 
 // adopt returns nil and no error if there is nothing to take over. What cannot be carried on is aborted, so that its
 // users get errors rather than wait.
-func adopt(cfg Config) (*Device, error) {
-	fd, number, text, err := cfg.Guard.Get(cfg.Name)
-	if err != nil || number == 0 && fd < 0 {
+func adopt(cfg kernel.Config) (*Device, error) {
+	held, fd, err := cfg.Guard.Get(cfg.Name)
+	if err != nil || held.Kind() != api.FrontFUSE {
 		return nil, err
 	}
-	d, err := resume(cfg, fd, number, text)
+	number := held.Connection
+	d, err := resume(cfg, fd, number, held.Meta)
 	if err == nil {
 		cfg.Log.Info("took over the kernel device", "device", d.DevicePath(), "connection", number)
 		return d, nil
@@ -176,7 +132,7 @@ func adopt(cfg Config) (*Device, error) {
 }
 
 // resume owns fd.
-func resume(cfg Config, fd int, number uint32, text string) (*Device, error) {
+func resume(cfg kernel.Config, fd int, number uint32, text string) (*Device, error) {
 	d := &Device{cfg: cfg, file: newFile(cfg.Target)}
 	var err error
 	if d.loop, err = findLoop(cfg, fd, number, text); err != nil {
@@ -185,11 +141,11 @@ func resume(cfg Config, fd int, number uint32, text string) (*Device, error) {
 		}
 		return nil, err
 	}
-	if d.conn, err = fuse.Adopt(cfg.fuse(), d.file, fd, number); err != nil {
+	if d.conn, err = fuse.Adopt(fuseConfig(cfg), d.file, fd, number); err != nil {
 		d.loop.Release()
 		return nil, err
 	}
-	go d.file.cutRanges(d.conn.Done())
+	go d.file.cutter.Run(d.conn.Done())
 	if size, err := d.loop.Size(); err == nil && size != cfg.Target.Size() { // the process before this one ended in a resize
 		if err := d.Resize(); err != nil {
 			cfg.Log.Warn("the kernel's device keeps its size", "bytes", size, "err", err)
@@ -198,7 +154,7 @@ func resume(cfg Config, fd int, number uint32, text string) (*Device, error) {
 	return d, nil
 }
 
-func findLoop(cfg Config, fd int, number uint32, text string) (*loopdev.Device, error) {
+func findLoop(cfg kernel.Config, fd int, number uint32, text string) (*loopdev.Device, error) {
 	if fd < 0 {
 		return nil, errors.New("the guard holds no descriptor for it")
 	}

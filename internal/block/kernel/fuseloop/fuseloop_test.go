@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/blockdev"
 )
 
 // needDevices skips where the kernel or our rights do not allow mounts and loop devices.
@@ -101,7 +102,7 @@ func mountOn(t *testing.T, device string) string {
 	return dir
 }
 
-func open(t *testing.T, cfg Config) *Device {
+func open(t *testing.T, cfg kernel.Config) *Device {
 	t.Helper()
 	d, err := Open(cfg)
 	if err != nil {
@@ -124,7 +125,7 @@ func TestFilesystemOnTheDevice(t *testing.T) {
 	}{{0, []string{"mkfs.ext4", "-q"}}, {512, []string{"mkfs.ext4", "-q", "-b", "1024"}}, {4096, []string{"mkfs.ext3", "-q"}}} {
 		t.Run(fmt.Sprintf("%s block size %d", c.mkfs[0], c.block), func(t *testing.T) {
 			target := newTarget(t, filepath.Join(t.TempDir(), "disk"), 64<<20)
-			d := open(t, Config{Name: "fs", Target: target, BlockSize: c.block})
+			d := open(t, kernel.Config{Name: "fs", Target: target, BlockSize: c.block})
 			run(t, c.mkfs[0], append(c.mkfs[1:], d.DevicePath())...)
 			if target.zeroed.Load() == 0 {
 				t.Error("mkfs discards the device; nothing arrived")
@@ -188,7 +189,7 @@ func checkInUse(t *testing.T, d *Device, dir string) {
 	if len(uses) != 1 || uses[0] != "mounted on "+dir {
 		t.Errorf("in use: %q", uses)
 	}
-	if err := d.Close(); !errors.Is(err, ErrInUse) {
+	if err := d.Close(); !errors.Is(err, blockdev.ErrInUse) {
 		t.Errorf("close of a mounted device: %v", err)
 	}
 	if _, err := os.ReadFile(filepath.Join(dir, "a")); err != nil {
@@ -198,7 +199,7 @@ func checkInUse(t *testing.T, d *Device, dir string) {
 
 func TestCloseSeesAnotherProcess(t *testing.T) {
 	needDevices(t, "sleep")
-	d := open(t, Config{Name: "open", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20)})
+	d := open(t, kernel.Config{Name: "open", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20)})
 	f, err := os.OpenFile(d.DevicePath(), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +216,7 @@ func TestCloseSeesAnotherProcess(t *testing.T) {
 		uses, err := d.InUse()
 		return err == nil && len(uses) == 1 && uses[0] == want
 	})
-	if err := d.Close(); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), want) {
+	if err := d.Close(); !errors.Is(err, blockdev.ErrInUse) || !strings.Contains(err.Error(), want) {
 		t.Errorf("close: %v", err)
 	}
 	_ = cmd.Process.Kill()
@@ -235,7 +236,7 @@ func waitFor(t *testing.T, what string, there func() bool) {
 func TestErrorsReachTheUser(t *testing.T) {
 	needDevices(t)
 	target := newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20)
-	d := open(t, Config{Name: "err", Target: target})
+	d := open(t, kernel.Config{Name: "err", Target: target})
 	f, err := os.OpenFile(d.DevicePath(), os.O_RDWR|unix.O_DIRECT, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +270,7 @@ func TestBlockSizeAndSize(t *testing.T) {
 		block int
 		want  string
 	}{{1 << 20, 0, "4096"}, {1<<20 + 512, 0, "512"}, {1 << 20, 512, "512"}} {
-		d := open(t, Config{Name: "size", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), c.size), BlockSize: c.block})
+		d := open(t, kernel.Config{Name: "size", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), c.size), BlockSize: c.block})
 		sys := filepath.Join("/sys/block", filepath.Base(d.DevicePath()))
 		got, err := os.ReadFile(filepath.Join(sys, "queue/logical_block_size"))
 		sectors, err2 := os.ReadFile(filepath.Join(sys, "size"))
@@ -277,7 +278,7 @@ func TestBlockSizeAndSize(t *testing.T) {
 			t.Errorf("%d bytes, block size %d: got %s, %s sectors (%v, %v)", c.size, c.block, got, sectors, err, err2)
 		}
 	}
-	if _, err := Open(Config{Name: "odd", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20+512), BlockSize: 4096}); err == nil {
+	if _, err := Open(kernel.Config{Name: "odd", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20+512), BlockSize: 4096}); err == nil {
 		t.Error("a size that is no multiple of the block size was accepted")
 	}
 }

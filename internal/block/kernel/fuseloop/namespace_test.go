@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/internal/block/kernel"
+	"holdfast/internal/blockdev"
 )
 
 // insideVar is set in the copy of this test that runs in namespaces of its own.
@@ -40,7 +43,7 @@ func TestInsideNamespacesWithAPrivateDev(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := newTarget(t, filepath.Join(t.TempDir(), "disk"), 16<<20)
-	d := open(t, Config{Name: "inside", Target: target})
+	d := open(t, kernel.Config{Name: "inside", Target: target})
 	run(t, "mkfs.ext4", "-q", d.DevicePath())
 	dir := mountOn(t, d.DevicePath())
 	checkUses(t, d, []string{"mounted on " + dir})
@@ -61,7 +64,7 @@ func checkUses(t *testing.T, d *Device, want []string) {
 // A copy of the mount in another mount namespace keeps the device in use after the mount seen here is gone.
 func TestMountLeftInAnotherNamespace(t *testing.T) {
 	needDevices(t, "mkfs.ext4", "sleep")
-	d := open(t, Config{Name: "copy", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 16<<20)})
+	d := open(t, kernel.Config{Name: "copy", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 16<<20)})
 	run(t, "mkfs.ext4", "-q", d.DevicePath())
 	dir := mountOn(t, d.DevicePath())
 	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sleep", "1000")
@@ -93,13 +96,13 @@ func TestMountLeftInAnotherNamespace(t *testing.T) {
 // What /proc does not show is noticed by the exclusive claim: here a device mapped on top, or a mount out of sight.
 func TestCloseNoticesAClaimItCannotSee(t *testing.T) {
 	needDevices(t)
-	d := open(t, Config{Name: "claim", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20)})
+	d := open(t, kernel.Config{Name: "claim", Target: newTarget(t, filepath.Join(t.TempDir(), "disk"), 1<<20)})
 	claim, err := unix.Open(d.DevicePath(), unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0) // ours, so InUse leaves it out
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkUses(t, d, nil)
-	if err := d.Close(); err == nil || !strings.Contains(err.Error(), ErrInUse.Error()) {
+	if err := d.Close(); err == nil || !strings.Contains(err.Error(), blockdev.ErrInUse.Error()) {
 		t.Errorf("close of a claimed device: %v", err)
 	}
 	unix.Close(claim)

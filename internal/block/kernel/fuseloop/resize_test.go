@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast/internal/block/kernel"
 )
 
 // growingTarget is a target whose size changes.
@@ -32,7 +34,7 @@ func TestResizeInUse(t *testing.T) {
 	needDevices(t, "mkfs.ext4", "resize2fs", "e2fsck", "mount")
 	g := &growingTarget{fileTarget: newTarget(t, filepath.Join(t.TempDir(), "disk"), 32<<20)}
 	g.bytes.Store(32 << 20)
-	d := open(t, Config{Name: "grow", Target: g})
+	d := open(t, kernel.Config{Name: "grow", Target: g})
 	run(t, "mkfs.ext4", "-q", d.DevicePath())
 	dir := mountOn(t, d.DevicePath())
 	if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("kept"), 0o600); err != nil {
