@@ -4,4 +4,9 @@
 // missing. `make interop` runs them.
 //
 //	test, volume nodeB (10.77.0.254:7788)  --tap, bridge, own namespace--  nodeA (10.77.0.1:7788): drbd.ko, /dev/vdb
+//
+// The front ends ublk and NBD need a kernel that has them: the tests named TestFront run the real holdfast inside a second
+// machine, with Linux 6.12 and a volume without a peer.
+//
+//	test  --control channel--  front: holdfast daemon, guard, volume r0: /dev/ublkbN, /dev/nbdN or /dev/loopN over /dev/vdb
 package interop

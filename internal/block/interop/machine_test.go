@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,16 +16,33 @@ import (
 )
 
 const (
-	machineName = "nodeA"
-	diskSize    = 24 << 20
+	diskSize = 24 << 20
 	// patience bounds every wait for a state: the machine is emulated and this host may be busy.
 	patience = 4 * time.Minute
 	// pollEvery is the pause between two looks at a state of the machine.
 	pollEvery = 100 * time.Millisecond
 )
 
-// machine is the virtual machine with the kernel's DRBD, shared by all tests of a run.
+// kind is what a machine is made of.
+type kind struct {
+	name    string // in the kit
+	flavour string // of the kit's images
+	address string
+	mac     string
+	tap     string
+	env     []string // more settings of the kit
+	extra   []string // arguments of QEMU
+}
+
+// drbdKind is the machine with the kernel's DRBD.
+func drbdKind() kind {
+	return kind{name: "nodeA", flavour: "bookworm", address: "10.77.0.1/24", mac: "52:54:00:77:00:01", tap: "tapA",
+		env: []string{fmt.Sprintf("DISK_MB=%d", diskSize>>20)}}
+}
+
+// machine is a virtual machine, shared by all tests of a run.
 type machine struct {
+	kind
 	state string
 	mu    sync.Mutex
 	conn  net.Conn
@@ -38,7 +56,7 @@ var theMachine *machine //nolint:gochecknoglobals // one machine a run
 func stateDir() string { return os.Getenv(insideEnv) }
 
 func (v *machine) file(name string) string {
-	return filepath.Join(v.state, "run", machineName, name)
+	return filepath.Join(v.state, "run", v.name, name)
 }
 
 // need gives the running machine with nothing configured, or skips the test.
@@ -48,7 +66,7 @@ func need(t *testing.T) *machine {
 		t.Skip(why)
 	}
 	if theMachine == nil {
-		v := &machine{state: stateDir()}
+		v := &machine{kind: drbdKind(), state: stateDir()}
 		v.boot(t)
 		theMachine = v
 		return v
@@ -57,22 +75,31 @@ func need(t *testing.T) *machine {
 	return theMachine
 }
 
-func stopMachine() {
-	if theMachine != nil {
-		theMachine.conn.Close()
-		kitCommand(theMachine.state, "vm.sh", "stop", machineName).Run()
+func stopMachines() {
+	for _, v := range []*machine{theMachine, frontMachine} {
+		if v != nil {
+			v.conn.Close()
+			v.kit("vm.sh", "stop", v.name).Run()
+		}
 	}
 }
 
+// kit is one of the kit's scripts with this machine's settings.
+func (v *machine) kit(script string, args ...string) *exec.Cmd {
+	c := kitCommand(v.state, script, args...)
+	c.Env = append(append(c.Env, "FL="+v.flavour), v.env...)
+	return c
+}
+
 // boot starts the machine and its control channel.
-func (v *machine) boot(t *testing.T) {
+func (v *machine) boot(t testing.TB) {
 	t.Helper()
 	begun := time.Now()
-	c := kitCommand(v.state, "vm.sh", "start", machineName, "10.77.0.1/24", "52:54:00:77:00:01", "tapA")
+	c := v.kit("vm.sh", append([]string{"start", v.name, v.address, v.mac, v.tap}, v.extra...)...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("start the machine: %v: %s", err, out)
 	}
-	if out, err := kitCommand(v.state, "vm.sh", "wait", machineName).CombinedOutput(); err != nil {
+	if out, err := v.kit("vm.sh", "wait", v.name).CombinedOutput(); err != nil {
 		log, _ := os.ReadFile(v.file("console.log"))
 		t.Fatalf("the machine does not boot: %v: %s\n%s", err, out, log)
 	}
@@ -81,7 +108,7 @@ func (v *machine) boot(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.conn, v.in = conn, bufio.NewReaderSize(conn, 1<<20)
-	t.Logf("booted in %v: %s", time.Since(begun).Round(time.Second), v.run(t, "cat /proc/drbd"))
+	t.Logf("booted in %v: %s", time.Since(begun).Round(time.Second), v.run(t, "uname -r; cat /proc/drbd 2>/dev/null; true"))
 }
 
 // crash is a power cut of the machine; the disk keeps what it was given. It boots again.
@@ -119,7 +146,7 @@ func zombie(pid int) bool {
 }
 
 // try runs a script in the machine and gives its output and exit status.
-func (v *machine) try(t *testing.T, script string) (string, int) {
+func (v *machine) try(t testing.TB, script string) (string, int) {
 	t.Helper()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -156,7 +183,7 @@ func (v *machine) try(t *testing.T, script string) (string, int) {
 }
 
 // run is try for a script that must succeed.
-func (v *machine) run(t *testing.T, script string) string {
+func (v *machine) run(t testing.TB, script string) string {
 	t.Helper()
 	out, code := v.try(t, script)
 	if code != 0 {
@@ -166,7 +193,7 @@ func (v *machine) run(t *testing.T, script string) string {
 }
 
 // await polls until a script's output holds every word.
-func (v *machine) await(t *testing.T, script string, words ...string) string {
+func (v *machine) await(t testing.TB, script string, words ...string) string {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
 		out, _ := v.try(t, script)

@@ -19,7 +19,7 @@ const (
 func TestMain(m *testing.M) {
 	if missing() != "" || os.Getenv(insideEnv) != "" {
 		code := m.Run()
-		stopMachine()
+		stopMachines()
 		os.Exit(code)
 	}
 	code, err := outside()
@@ -46,10 +46,8 @@ func missing() string {
 			return name + " is not installed: scripts/setup-interop does it"
 		}
 	}
-	for _, file := range []string{"vmlinux", "initrd"} {
-		if _, err := os.Stat(filepath.Join(images(), file)); err != nil {
-			return "the virtual machine is not built: scripts/setup-interop does it"
-		}
+	if !built(drbdKind().flavour) {
+		return "the virtual machine is not built: scripts/setup-interop does it"
 	}
 	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
 		return "no taps can be made: " + err.Error()
@@ -75,13 +73,22 @@ func kit() string {
 	return ""
 }
 
-// images is where the kit's own builder leaves kernel and initrd.
-func images() string {
+// images is where the kit's own builder leaves kernel and initrd of a flavour.
+func images(flavour string) string {
 	state := os.Getenv("DRBDVM_STATE")
 	if state == "" {
 		state = "/var/cache/drbdvm"
 	}
-	return filepath.Join(state, "out/bookworm")
+	return filepath.Join(state, "out", flavour)
+}
+
+func built(flavour string) bool {
+	for _, file := range []string{"vmlinux", "initrd"} {
+		if _, err := os.Stat(filepath.Join(images(flavour), file)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // outside makes the namespace and the state directory, runs this binary inside, and takes everything down.
@@ -99,7 +106,8 @@ func outside() (int, error) {
 	if out, err := kitCommand(state, "run2.sh", "net").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("namespace: %w: %s", err, out)
 	}
-	defer kitCommand(state, "vm.sh", "stop", machineName).Run()
+	defer kitCommand(state, "vm.sh", "stop", drbdKind().name).Run()
+	defer kitCommand(state, "vm.sh", "stop", frontKind("").name).Run()
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
@@ -113,24 +121,34 @@ func outside() (int, error) {
 	return c.ProcessState.ExitCode(), nil
 }
 
-// prepare makes the machine's initrd: the kit's with hammer appended.
+// prepare makes the machines' initrds: the kit's with our programs appended.
 func prepare(state string) error {
-	out, root := filepath.Join(state, "out/bookworm"), filepath.Join(state, "overlay")
-	for _, dir := range []string{out, filepath.Join(root, "bin"), filepath.Join(state, "run")} {
+	if err := os.MkdirAll(filepath.Join(state, "run"), 0o755); err != nil {
+		return err
+	}
+	if err := makeInitrd(state, drbdKind().flavour, "./testdata/hammer"); err != nil || !built(frontFlavour) {
+		return err
+	}
+	return makeInitrd(state, frontFlavour, "./testdata/front", "holdfast/cmd/holdfast")
+}
+
+func makeInitrd(state, flavour string, programs ...string) error {
+	out, root := filepath.Join(state, "out", flavour), filepath.Join(state, "overlay-"+flavour)
+	for _, dir := range []string{out, filepath.Join(root, "bin")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(root, "bin/hammer"), "./testdata/hammer")
+	build := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(root, "bin") + "/"}, programs...)...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build hammer: %w: %s", err, text)
+		return fmt.Errorf("build %s: %w: %s", programs, err, text)
 	}
-	if err := os.Symlink(filepath.Join(images(), "vmlinux"), filepath.Join(out, "vmlinux")); err != nil {
+	if err := os.Symlink(filepath.Join(images(flavour), "vmlinux"), filepath.Join(out, "vmlinux")); err != nil {
 		return err
 	}
 	pack := exec.Command("bash", "-c", `cd "$1" && { cat "$2"; find . | cpio -o -H newc -R 0:0 --quiet; } > "$3"`, "pack", root,
-		filepath.Join(images(), "initrd"), filepath.Join(out, "initrd"))
+		filepath.Join(images(flavour), "initrd"), filepath.Join(out, "initrd"))
 	if text, err := pack.CombinedOutput(); err != nil {
 		return fmt.Errorf("pack the initrd: %w: %s", err, text)
 	}
@@ -140,6 +158,6 @@ func prepare(state string) error {
 // kitCommand is one of the kit's scripts with our settings.
 func kitCommand(state, script string, args ...string) *exec.Cmd {
 	c := exec.Command("bash", append([]string{filepath.Join(kit(), script)}, args...)...)
-	c.Env = append(os.Environ(), "NS="+namespace, "DRBDVM_STATE="+state, "RUN="+filepath.Join(state, "run"), fmt.Sprintf("DISK_MB=%d", diskSize>>20))
+	c.Env = append(os.Environ(), "NS="+namespace, "DRBDVM_STATE="+state, "RUN="+filepath.Join(state, "run"))
 	return c
 }

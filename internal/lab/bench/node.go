@@ -37,6 +37,7 @@ type node struct {
 func (n *node) inHost(ctx context.Context, args ...string) *exec.Cmd {
 	script := `echo "$1" >/proc/sys/kernel/hostname && shift && exec "$@"`
 	c := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, "sh", n.name, n.program, "--root", string(n.root)}, args...)...)
+	c.Env = append([]string{"HOLDFAST_FRONTEND=fuse"}, os.Environ()...) // unless the caller says otherwise
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUTS, Pdeathsig: syscall.SIGKILL}
 	c.Stderr = n.log
 	return c
