@@ -47,19 +47,19 @@ func (g *guest) prepareBench(front string) string {
 	g.t.Helper()
 	if front != "plain" {
 		if out, _ := g.try(g.t, "timeout 30 holdfast drbd status --output-format json r0"); !strings.Contains(out, `"front": "`+front+`"`) {
-			g.sh("losetup -d /dev/loop7 2>/dev/null || true")
+			g.sh("/sbin/losetup -d /dev/loop7 2>/dev/null || true")
 			g.use(front)
 		}
 		return "$(device)"
 	}
-	g.sh("timeout 60 holdfast drbd down r0 >/dev/null 2>&1 || true; losetup -d /dev/loop7 2>/dev/null || true; losetup --direct-io=on /dev/loop7 /dev/vdb")
+	g.sh("timeout 60 holdfast drbd down r0 >/dev/null 2>&1 || true; /sbin/losetup -d /dev/loop7 2>/dev/null || true; /sbin/losetup --direct-io=on /dev/loop7 /dev/vdb")
 	return "/dev/loop7"
 }
 
 // fioRate runs fio for a few seconds and gives its operations per second.
 func (g *guest) fioRate(device, options string) float64 {
 	g.t.Helper()
-	out := g.sh(fmt.Sprintf(`fio --name=b --filename=%s --direct=1 --ioengine=libaio --size=64m --runtime=4 --time_based %s --output-format=json --output=/tmp/bench.json; cat /tmp/bench.json`,
+	out := g.sh(fmt.Sprintf(`fio --name=b --filename=%s --direct=1 --ioengine=libaio --size=64m --runtime=3 --time_based %s --output-format=json --output=/tmp/bench.json; cat /tmp/bench.json`,
 		device, options))
 	var report struct {
 		Jobs []struct {

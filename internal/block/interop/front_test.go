@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -64,25 +65,42 @@ func TestFrontVerifiesWithFio(t *testing.T) {
 	})
 }
 
+func killRounds() int {
+	if long() {
+		return 20
+	}
+	return 4
+}
+
+// killVolume kills the volume's process after a second, and waits for the next to be Primary.
+func (g *guest) killVolume() {
+	g.t.Helper()
+	pid := g.status().PID
+	g.sh(fmt.Sprintf("sleep 1; kill -9 %d; await '[ -n \"$(process \"volume r0\")\" ] && [ \"$(process \"volume r0\")\" != %d ]'", pid, pid))
+	g.await(g.t, "timeout 30 holdfast drbd role r0", "Primary/")
+}
+
+// endVerify stops the program that reads back what it has written, which must have seen no error.
+func (g *guest) endVerify() string {
+	g.t.Helper()
+	out := g.sh(`await 'kill -0 $(cat /tmp/verify.pid)'; sleep 1; touch /tmp/stop; await '! kill -0 $(cat /tmp/verify.pid) 2>/dev/null'; cat /tmp/verify.log`)
+	if !regexp.MustCompile(`^writes [1-9]\d* reads [1-9]\d* flushes [1-9]\d* longest \d+ ms\s*$`).MatchString(out) {
+		g.t.Errorf("the program above saw an error: %s", out)
+	}
+	return out
+}
+
 // The volume's process is killed again and again under a file system and a program that reads back what it has written.
 func TestFrontProcessIsKilled(t *testing.T) {
 	everyFront(t, func(t *testing.T, g *guest) {
-		rounds := 4
-		if long() {
-			rounds = 20
-		}
+		rounds := killRounds()
 		g.sh("mkfs.ext4 -q $(device); mount -t ext4 $(device) /data; dd if=/dev/zero of=/data/file bs=1M count=40 2>/dev/null")
 		g.sh("rm -f /tmp/stop; front verify /data/file /tmp/stop 7 > /tmp/verify.log 2>&1 & echo $! > /tmp/verify.pid")
 		device := g.status().Kernel
 		for range rounds {
-			before := g.status().PID
-			g.sh(fmt.Sprintf("sleep 1; kill -9 %d; await '[ -n \"$(process \"volume r0\")\" ] && [ \"$(process \"volume r0\")\" != %d ]'", before, before))
-			g.await(t, "timeout 30 holdfast drbd role r0", "Primary/")
+			g.killVolume()
 		}
-		out := g.sh(`await 'kill -0 $(cat /tmp/verify.pid)'; sleep 1; touch /tmp/stop; await '! kill -0 $(cat /tmp/verify.pid) 2>/dev/null'; cat /tmp/verify.log`)
-		if !regexp.MustCompile(`^writes [1-9]\d* reads [1-9]\d* flushes [1-9]\d* longest \d+ ms\s*$`).MatchString(out) {
-			t.Errorf("the program above saw an error: %s", out)
-		}
+		out := g.endVerify()
 		t.Logf("%d kills: %s", rounds, strings.TrimSpace(out))
 		if st := g.status(); st.Kernel != device {
 			t.Errorf("the device became %s, was %s", st.Kernel, device)
@@ -91,6 +109,33 @@ func TestFrontProcessIsKilled(t *testing.T) {
 			t.Errorf("down of a mounted device: %d: %s", code, out)
 		}
 		g.sh("umount /data; e2fsck -f -n $(device)")
+	})
+}
+
+// The same with a peer: what a dead process had sent, or not, and what its successor is given again, leaves both replicas alike.
+func TestFrontReplicates(t *testing.T) {
+	everyFront(t, func(t *testing.T, g *guest) {
+		dir := t.TempDir()
+		text := fmt.Sprintf(`resource r0 {
+  protocol C;
+  disk { resync-rate 100M; c-plan-ahead 0; }
+  on front { device /dev/drbd1; disk /dev/vdb; address 10.77.0.2:7788; meta-disk internal; }
+  on nodeB { device /dev/drbd1; disk %s; address 10.77.0.254:7788; meta-disk internal; }
+}`, filepath.Join(dir, "disk"))
+		t.Cleanup(func() { g.fresh(aloneText) })
+		n := newNode(t, dir, text, frontDisk)
+		n.up()
+		g.fresh(text)
+		n.state("Connected", "UpToDate", "UpToDate")
+		g.sh("rm -f /tmp/stop; front verify $(device) /tmp/stop 9 > /tmp/verify.log 2>&1 & echo $! > /tmp/verify.pid")
+		for range killRounds() {
+			g.killVolume()
+			n.state("Connected", "UpToDate", "UpToDate")
+		}
+		t.Log(strings.TrimSpace(g.endVerify()))
+		n.state("Connected", "UpToDate", "UpToDate")
+		g.sh("timeout 60 holdfast drbd secondary r0")
+		n.identical(g.machine)
 	})
 }
 
@@ -165,8 +210,7 @@ func TestFrontIsChosen(t *testing.T) {
 	}
 	g.choose(api.FrontUBLK)
 	before := g.status()
-	g.sh(fmt.Sprintf("kill -9 %d; await '[ -n \"$(process \"volume r0\")\" ] && [ \"$(process \"volume r0\")\" != %d ]'", before.PID, before.PID))
-	g.await(t, "timeout 30 holdfast drbd role r0", "Primary/")
+	g.killVolume()
 	if st := g.status(); st.Kernel != before.Kernel || st.Front != api.FrontFUSE {
 		t.Errorf("a new process has %s on %s; before: %s on %s", st.Front, st.Kernel, before.Front, before.Kernel)
 	}

@@ -15,6 +15,9 @@ import (
 // frontFlavour has a kernel with ublk, NBD and FUSE.
 const frontFlavour = "bpo"
 
+// frontDisk is the size of the machine's disk, in bytes.
+const frontDisk = 96 << 20
+
 // frontKind is the machine for the front ends: the real holdfast runs inside, on /dev/vdb. tools is an image with fio.
 func frontKind(tools string) kind {
 	return kind{name: "front", flavour: frontFlavour, address: "10.77.0.2/24", mac: "52:54:00:77:00:02", tap: "tapB",
@@ -46,6 +49,7 @@ func needFront(t testing.TB, front string) *guest {
 		v.boot(t)
 		frontMachine = v
 		v.run(t, guestSetup)
+		(&guest{machine: v, t: t}).fresh(aloneText)
 	}
 	g := &guest{machine: frontMachine, t: t, front: front}
 	t.Cleanup(func() {
@@ -65,13 +69,6 @@ modprobe loop max_loop=8; modprobe ext4
 mkdir -p /etc/drbd.d /etc/holdfast /tools /data
 mount -t ext4 -o ro,noload /dev/vdc /tools
 echo 'include "drbd.d/*.res";' > /etc/drbd.conf
-cat > /etc/drbd.d/r0.res <<'EOF'
-resource r0 {
-  protocol C;
-  on front { device /dev/drbd1; disk /dev/vdb; address 10.77.0.2:7788; meta-disk internal; }
-  on absent { device /dev/drbd1; disk /dev/vdb; address 10.77.0.77:7788; meta-disk internal; }
-}
-EOF
 cat > /lib.sh <<'EOF'
 hf() { holdfast drbd "$@"; }
 process() { for p in /proc/[0-9]*; do case "$(tr '\0' ' ' < $p/cmdline)" in *"holdfast $1"*) echo ${p#/proc/}; return;; esac; done 2>/dev/null; }
@@ -83,10 +80,24 @@ EOF
 (setsid holdfast daemon > /tmp/daemon.log 2>&1 &)
 . /lib.sh
 await '[ -S /run/holdfast/holdfast.sock ]'
-hf create-md --force r0
-hf up r0
-hf primary --force r0
 `
+
+// aloneText is a volume whose peer does not exist.
+const aloneText = `resource r0 {
+  protocol C;
+  on front { device /dev/drbd1; disk /dev/vdb; address 10.77.0.2:7788; meta-disk internal; }
+  on absent { device /dev/drbd1; disk /dev/vdb; address 10.77.0.77:7788; meta-disk internal; }
+}`
+
+// fresh makes the volume anew from a configuration, and Primary.
+func (g *guest) fresh(text string) {
+	g.t.Helper()
+	g.sh("[ ! -f /etc/drbd.d/r0.res ] || timeout 60 holdfast drbd down r0 || true\ncat > /etc/drbd.d/r0.res <<'EOF'\n" + text + `
+EOF
+hf create-md --force r0
+timeout 60 holdfast drbd up r0
+timeout 60 holdfast drbd primary --force r0`)
+}
 
 // sh runs a script that must succeed, in a shell of its own that knows the functions.
 func (g *guest) sh(script string) string {

@@ -246,9 +246,17 @@ func (n *node) until(what string, f func(*api.VolumeStatus) bool) *api.VolumeSta
 		select {
 		case <-ch:
 		case <-deadline:
-			n.t.Fatalf("waited for %s; status is %+v\n%s", what, st, theMachine.run(n.t, "cat /proc/drbd; dmesg | grep -i drbd | tail -n 30"))
+			n.t.Fatalf("waited for %s; status is %+v\n%s", what, st, kernelSide(n.t))
 		}
 	}
+}
+
+// kernelSide is what the kernel's DRBD says, if a machine with one runs.
+func kernelSide(t *testing.T) string {
+	if theMachine == nil {
+		return ""
+	}
+	return theMachine.run(t, "cat /proc/drbd; dmesg | grep -i drbd | tail -n 30")
 }
 
 func (n *node) state(conn, disk, peerDisk string) *api.VolumeStatus {

@@ -4,6 +4,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -83,6 +84,10 @@ type Holder interface {
 	// Release lets go of it; no error if there is nothing.
 	Release(name string) error
 }
+
+// ErrNotHeld is what the error of a front end's Open wraps when the guard does not take the device. Another front end's would
+// fare no better.
+var ErrNotHeld = errors.New("leave the device with the guard")
 
 // Config says what device a front end is to offer.
 type Config struct {

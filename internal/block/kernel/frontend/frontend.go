@@ -160,8 +160,8 @@ func openFirst(cfg kernel.Config, all map[string]driver) (kernel.Frontend, error
 			continue
 		}
 		f, err := opened(cfg, name, d)
-		if err == nil {
-			return f, nil
+		if err == nil || errors.Is(err, kernel.ErrNotHeld) {
+			return f, err
 		}
 		failed = append(failed, err)
 		cfg.Log.Warn("front end fails; trying the next", "front", name, "err", err)

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -106,6 +107,20 @@ func TestOpenFirst(t *testing.T) {
 				t.Errorf("%v, %v; want %s", f, err, c.want)
 			}
 		})
+	}
+}
+
+// When the guard takes no device, as after the lease's end, no other front end is tried.
+func TestGuardRefusesOnce(t *testing.T) {
+	tried := 0
+	d := driver{probe: func() error { return nil }, open: func(kernel.Config) (kernel.Frontend, error) {
+		tried++
+		return nil, fmt.Errorf("make the device: %w", kernel.ErrNotHeld)
+	}}
+	all := map[string]driver{api.FrontUBLK: d, api.FrontNBD: d, api.FrontFUSE: d}
+	_, err := openFirst(kernel.Config{Name: "r0", Target: target{}, Log: slog.New(slog.DiscardHandler)}, all)
+	if !errors.Is(err, kernel.ErrNotHeld) || tried != 1 {
+		t.Errorf("%v after %d attempts", err, tried)
 	}
 }
 

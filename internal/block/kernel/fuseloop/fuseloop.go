@@ -109,7 +109,7 @@ func (d *Device) leaveWithGuard() error {
 	}
 	held := api.GuardHeld{Front: api.FrontFUSE, Connection: d.conn.Number(), Meta: string(text)}
 	if err := d.cfg.Guard.Hold(d.cfg.Name, held, fd); err != nil {
-		return fmt.Errorf("leave the device with the guard: %w", err)
+		return fmt.Errorf("%w: %w", kernel.ErrNotHeld, err)
 	}
 	return nil
 }

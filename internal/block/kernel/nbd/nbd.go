@@ -118,7 +118,7 @@ func (d *Device) hold(socket int) error {
 		return nil
 	}
 	if err := d.cfg.Guard.Hold(d.cfg.Name, api.GuardHeld{Front: api.FrontNBD, Device: d.index}, socket); err != nil {
-		return fmt.Errorf("leave the device with the guard: %w", err)
+		return fmt.Errorf("%w: %w", kernel.ErrNotHeld, err)
 	}
 	return nil
 }

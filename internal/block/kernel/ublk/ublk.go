@@ -87,7 +87,7 @@ func (d *Device) create() error {
 func (d *Device) serve(live func(uint32) error) error {
 	if d.cfg.Guard != nil {
 		if err := d.cfg.Guard.Hold(d.cfg.Name, d.held(), -1); err != nil {
-			return fmt.Errorf("leave the device with the guard: %w", err)
+			return fmt.Errorf("%w: %w", kernel.ErrNotHeld, err)
 		}
 	}
 	q, err := ublkdev.OpenQueue(d.id, depth, maxIO)
