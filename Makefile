@@ -55,11 +55,12 @@ PLANTED ?=
 planted: build
 	HOLDFAST_LAB=full HOLDFAST_PROGRAM=$(CURDIR)/$(PROGRAM) CGO_ENABLED=0 go test -count=1 -v -timeout 40m -run '^TestPlantedBugs$$/$(PLANTED)' ./internal/lab/histories
 
-# Replication with the real DRBD 8.4 kernel module in a virtual machine. Skips, and says why, where the kit beside the
-# repository is missing; scripts/setup-interop makes what else is needed. INTEROP=full: the long versions.
+# Replication with the real DRBD 8.4 kernel module in a virtual machine, and the front ends ublk and NBD in another. Skips,
+# and says why, where the kit beside the repository is missing; scripts/setup-interop makes what else is needed.
+# INTEROP=full: the long versions.
 INTEROP ?= short
 interop:
-	HOLDFAST_INTEROP=$(INTEROP) CGO_ENABLED=0 go test -count=1 -timeout 20m $(if $(filter full,$(INTEROP)),-v) ./internal/block/interop
+	HOLDFAST_INTEROP=$(INTEROP) CGO_ENABLED=0 go test -count=1 -timeout 40m $(if $(filter full,$(INTEROP)),-v) ./internal/block/interop
 
 # make demo [REPORT=FILE] [KEEP=1]
 demo: setup build

@@ -11,10 +11,14 @@ import (
 	"holdfast/internal/api"
 )
 
-// everyFront runs a test with each front end.
+// everyFront runs a test with each front end. FUSE + loop, which other packages test without a machine, is for the long version.
 func everyFront(t *testing.T, f func(t *testing.T, g *guest)) {
 	t.Helper()
-	for _, front := range []string{api.FrontUBLK, api.FrontNBD, api.FrontFUSE} {
+	fronts := []string{api.FrontUBLK, api.FrontNBD}
+	if long() {
+		fronts = append(fronts, api.FrontFUSE)
+	}
+	for _, front := range fronts {
 		t.Run(front, func(t *testing.T) { f(t, needFront(t, front)) })
 	}
 }
