@@ -105,17 +105,64 @@ func (c *channel) scratch(n int) []byte {
 func (c *channel) push(l *Link, cmd wire.Command, p wire.Payload, extra []byte, buffer *Buffer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.begin(l, cmd, p.Len(), extra, buffer) {
+		c.queue.heads = p.AppendTo(c.queue.heads)
+		c.finish(l, cmd, extra, buffer)
+	}
+}
+
+// pushData is push of what is sent with every write: as an interface's value it would cost an allocation.
+func (c *channel) pushData(l *Link, cmd wire.Command, p wire.DataInfo, extra []byte, buffer *Buffer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begin(l, cmd, p.Len(), extra, buffer) {
+		c.queue.heads = p.AppendTo(c.queue.heads)
+		c.finish(l, cmd, extra, buffer)
+	}
+}
+
+// pushAck is the same of what answers a write.
+func (c *channel) pushAck(l *Link, cmd wire.Command, p wire.BlockAck) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begin(l, cmd, p.Len(), nil, nil) {
+		c.queue.heads = p.AppendTo(c.queue.heads)
+		c.finish(l, cmd, nil, nil)
+	}
+}
+
+// pushBarrier is the same of what goes with every flush, both ways.
+func (c *channel) pushBarrier(l *Link, cmd wire.Command, p wire.BarrierInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begin(l, cmd, p.Len(), nil, nil) {
+		c.queue.heads = p.AppendTo(c.queue.heads)
+		c.finish(l, cmd, nil, nil)
+	}
+}
+
+// sumRoomOf is the room for a digest in a packet.
+func (l *Link) sumRoomOf(cmd wire.Command) int {
+	if cmd.CarriesDigest() {
+		return l.sumLen
+	}
+	return 0
+}
+
+// begin queues a packet's header; false if nothing can be queued. Called with the lock.
+func (c *channel) begin(l *Link, cmd wire.Command, payload int, extra []byte, buffer *Buffer) bool {
 	if c.refuse(l) {
 		buffer.Release()
-		return
+		return false
 	}
-	sum := 0
-	if cmd.CarriesDigest() {
-		sum = l.sumLen
-	}
-	n := p.Len() + sum + len(extra)
+	n := payload + l.sumRoomOf(cmd) + len(extra)
 	c.queue.heads = wire.AppendHeader(c.queue.heads, l.form(n), wire.Header{Command: cmd, Length: uint32(n)})
-	c.queue.heads = p.AppendTo(c.queue.heads)
+	return true
+}
+
+// finish ends the packet whose fixed part has been queued.
+func (c *channel) finish(l *Link, cmd wire.Command, extra []byte, buffer *Buffer) {
+	sum := l.sumRoomOf(cmd)
 	var room [wire.MaxDigest]byte
 	c.queue.heads = append(c.queue.heads, room[:sum]...)
 	c.queue.items = append(c.queue.items, outItem{end: len(c.queue.heads), sum: sum > 0, extra: extra, buffer: buffer})
@@ -196,6 +243,7 @@ type sender interface{ send(outbox) error }
 type vectorSender struct {
 	conn net.Conn
 	vec  net.Buffers
+	rest net.Buffers // of vec, while it is being sent
 }
 
 func (s *vectorSender) send(q outbox) error {
@@ -211,8 +259,8 @@ func (s *vectorSender) send(q outbox) error {
 			s.vec = append(s.vec, it.extra)
 		}
 	}
-	vec := s.vec
-	_, err := vec.WriteTo(s.conn)
+	s.rest = s.vec
+	_, err := s.rest.WriteTo(s.conn)
 	return err
 }
 

@@ -119,11 +119,27 @@ func (l *Link) form(length int) wire.Form { return wire.FormFor(l.Protocol, leng
 // Send queues a packet for the data connection, in order. extra follows the payload without being copied: it must stay
 // unchanged until the peer has acknowledged the packet or the link is down; buffer, if not nil, is released once sent.
 func Send[P wire.Payload](l *Link, cmd wire.Command, p P, extra []byte, buffer *Buffer) {
-	l.data.push(l, cmd, p, extra, buffer)
+	switch v := any(p).(type) {
+	case wire.DataInfo:
+		l.data.pushData(l, cmd, v, extra, buffer)
+	case wire.BarrierInfo:
+		l.data.pushBarrier(l, cmd, v)
+	default:
+		l.data.push(l, cmd, p, extra, buffer)
+	}
 }
 
 // SendMeta queues a packet for the meta connection.
-func SendMeta[P wire.Payload](l *Link, cmd wire.Command, p P) { l.meta.push(l, cmd, p, nil, nil) }
+func SendMeta[P wire.Payload](l *Link, cmd wire.Command, p P) {
+	switch v := any(p).(type) {
+	case wire.BlockAck:
+		l.meta.pushAck(l, cmd, v)
+	case wire.BarrierInfo:
+		l.meta.pushBarrier(l, cmd, v)
+	default:
+		l.meta.push(l, cmd, p, nil, nil)
+	}
+}
 
 // SendBytes queues ready-made packets for the data connection.
 func (l *Link) SendBytes(packets []byte) { l.data.pushRaw(l, packets) }

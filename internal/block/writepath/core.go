@@ -124,6 +124,7 @@ type Core struct {
 
 	active int // admitted and not completed, locks apart
 	out    []Effect
+	spare  []Effect // from Reuse
 }
 
 // group is a flush under way: of the local disk and of the peer, for all who asked while the one before ran.
@@ -144,15 +145,18 @@ func New(size int64, log *metadata.ActivityLog, oos *metadata.Bitmap) *Core {
 // Effects returns what is to be done, in order, and forgets it. The slice is valid until the Core is used again after the
 // next call of Effects; Reuse gives it back.
 func (c *Core) Effects() []Effect {
+	if len(c.out) == 0 {
+		return nil
+	}
 	out := c.out
-	c.out = nil
+	c.out, c.spare = c.spare, nil
 	return out
 }
 
 // Reuse gives a slice from Effects back.
 func (c *Core) Reuse(e []Effect) {
-	if c.out == nil {
-		c.out = e[:0]
+	if c.spare == nil {
+		c.spare = e[:0]
 	}
 }
 

@@ -79,7 +79,7 @@ func (c *Core) closeGroup() {
 	if err == nil && c.log != nil {
 		c.log.Confirm(c.started)
 	}
-	for _, id := range append([]ID(nil), g.members...) {
+	for _, id := range g.members { // finishing one adds none
 		o := &c.ops[id]
 		if err == nil && c.without && o.Kind != Flush && !o.there {
 			c.finish(id, ErrNoData) // it was written to the failed disk alone

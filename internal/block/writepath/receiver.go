@@ -11,6 +11,7 @@ type Receiver struct {
 	first    uint64
 	flushing int // epochs covered by the flush under way
 	out      []Effect
+	spare    []Effect // from Reuse
 }
 
 type received struct {
@@ -31,15 +32,18 @@ func NewReceiver() *Receiver { return &Receiver{epochs: []epoch{{}}} }
 
 // Effects returns what is to be done, in order, and forgets it.
 func (r *Receiver) Effects() []Effect {
+	if len(r.out) == 0 {
+		return nil
+	}
 	out := r.out
-	r.out = nil
+	r.out, r.spare = r.spare, nil
 	return out
 }
 
 // Reuse gives a slice from Effects back.
 func (r *Receiver) Reuse(e []Effect) {
-	if r.out == nil {
-		r.out = e[:0]
+	if r.spare == nil {
+		r.spare = e[:0]
 	}
 }
 
