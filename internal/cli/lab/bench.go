@@ -11,7 +11,7 @@ import (
 func benchCommand() *cobra.Command {
 	var config bench.Config
 	cmd := &cobra.Command{
-		Use: "bench", Short: "Speed of a replicated volume beside a plain loop device on the same disk", Args: cobra.NoArgs,
+		Use: "bench", Short: "Speed of a replicated volume, and of a database on it, beside a plain loop device on the same disk", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config.Out = cmd.OutOrStdout()
 			return bench.Run(cmd.Context(), config)

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"holdfast/internal/loopdev"
 )
 
@@ -47,6 +45,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SizeMiB < minSizeMiB || c.Seconds < 1 || c.Rounds < 1 {
 		return c, fmt.Errorf("bench: %d MiB, %d s, %d rounds: at least %d MiB, 1 s and one round are needed", c.SizeMiB, c.Seconds, c.Rounds, minSizeMiB)
 	}
+	if c.databases() && c.SizeMiB < minDatabaseMiB {
+		return c, fmt.Errorf("bench: %d MiB: a database needs %d at least", c.SizeMiB, minDatabaseMiB)
+	}
 	if c.Program == "" {
 		var err error
 		if c.Program, err = os.Executable(); err != nil {
@@ -62,6 +63,14 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// wants tells whether a work is to be measured.
+func (c Config) wants(name string) bool { return len(c.Only) == 0 || slices.Contains(c.Only, name) }
+
+// databases tells whether any work with a database is.
+func (c Config) databases() bool {
+	return slices.ContainsFunc(sysbenchWorks(), func(w sysbenchWork) bool { return c.wants(w.name) })
 }
 
 // works are the loads of the table, with the ratios that are wanted.
@@ -90,7 +99,11 @@ func Works() []string {
 	for _, w := range append(works(), aloneWorks()...) {
 		names = append(names, w.name)
 	}
-	return append(names, resyncWork)
+	names = append(names, resyncWork)
+	for _, w := range sysbenchWorks() {
+		names = append(names, w.name)
+	}
+	return names
 }
 
 // run is a benchmark under way.
@@ -104,7 +117,7 @@ type run struct {
 	rows  []*row
 }
 
-// Run measures and prints. It needs root, /dev/fuse, loop devices and fio.
+// Run measures and prints. It needs root, /dev/fuse, loop devices and fio; for the databases MariaDB, Galera and sysbench.
 func Run(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -115,6 +128,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if err := findFio(); err != nil {
 		return fmt.Errorf("bench: %w", err)
+	}
+	if cfg.databases() {
+		if err := findDatabases(); err != nil {
+			return fmt.Errorf("bench: %w", err)
+		}
 	}
 	r := &run{cfg: cfg}
 	if r.dir, err = os.MkdirTemp(cfg.Dir, "holdfast-bench-"); err != nil {
@@ -134,29 +152,21 @@ func (r *run) measure(ctx context.Context) error {
 	if err := r.alone(ctx); err != nil {
 		return err
 	}
+	if r.cfg.databases() {
+		if err := r.databases(ctx); err != nil {
+			return err
+		}
+	}
 	return r.report()
 }
 
 func (r *run) say(format string, args ...any) { fmt.Fprintf(r.cfg.Out, format+"\n", args...) }
 
-// wanted tells whether a work is to be measured.
-func (r *run) wanted(name string) bool {
-	return len(r.cfg.Only) == 0 || slices.Contains(r.cfg.Only, name)
-}
-
 func (r *run) prepare(ctx context.Context) error {
 	size := int64(r.cfg.SizeMiB) << 20
 	r.say("making disks of %d MiB in %s, and bringing the volume up", r.cfg.SizeMiB, r.dir)
-	path := filepath.Join(r.dir, "plain")
-	if err := writeFile(path, size); err != nil {
-		return err
-	}
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	if r.plain, err = loopdev.Attach(loopdev.Config{FD: fd, Name: "bench-plain", BlockSize: 4096}); err != nil {
+	var err error
+	if r.plain, err = plainLoop(filepath.Join(r.dir, "plain"), size); err != nil {
 		return err
 	}
 	r.size = (size - size/512 - 1<<20) &^ (1<<20 - 1)
@@ -172,7 +182,7 @@ func (r *run) prepare(ctx context.Context) error {
 // alternate measures each work on either device in turn.
 func (r *run) alternate(ctx context.Context, list []work) error {
 	for _, w := range list {
-		if !r.wanted(w.name) {
+		if !r.cfg.wants(w.name) {
 			continue
 		}
 		row := &row{Name: w.name, Must: w.must, Goal: w.goal}
@@ -222,7 +232,7 @@ func (p *pair) load(ctx context.Context, w work, seconds int, size int64) (outco
 
 // alone measures what is done without the peer, and its return.
 func (r *run) alone(ctx context.Context) error {
-	degraded := slices.ContainsFunc(aloneWorks(), func(w work) bool { return r.wanted(w.name) })
+	degraded := slices.ContainsFunc(aloneWorks(), func(w work) bool { return r.cfg.wants(w.name) })
 	if degraded {
 		if err := r.each(func(p *pair) error { return p.degrade(ctx) }); err != nil {
 			return err
@@ -234,7 +244,7 @@ func (r *run) alone(ctx context.Context) error {
 			return err
 		}
 	}
-	if !r.wanted(resyncWork) {
+	if !r.cfg.wants(resyncWork) {
 		return nil
 	}
 	return r.resync(ctx)

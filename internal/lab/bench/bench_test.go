@@ -40,6 +40,31 @@ func TestDecodeFio(t *testing.T) {
 	}
 }
 
+func TestDecodeSysbench(t *testing.T) {
+	const report = `SQL statistics:
+    transactions:                        1234   (411.20 per sec.)
+    queries:                             7404   (2467.20 per sec.)
+Latency (ms):
+         min:                                    1.10
+         avg:                                    2.43
+         max:                                   40.10
+         99th percentile:                        7.70
+         sum:                                 2999.00
+`
+	want := outcome{PerSecond: 411.2, Total: 1234, Mean: 2430, P99: 7700}
+	if got, err := decodeSysbench(report); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, line := range []string{"transactions:", "avg:", "99th percentile:"} {
+		if _, err := decodeSysbench(strings.Replace(report, line, "x", 1)); err == nil {
+			t.Errorf("a report without %q was accepted", line)
+		}
+	}
+	if _, err := decodeSysbench(strings.Replace(report, "411.20", "0.00", 1)); err == nil {
+		t.Error("nothing done was accepted")
+	}
+}
+
 func TestDecodeStat(t *testing.T) {
 	const line = "4711 (a b) S 1 4711 4711 0 -1 4194560 100 0 0 0 250 150 0 0 20 0 9 0 100 1000 10 18446744073709551615"
 	for text, want := range map[string]time.Duration{line: 4 * time.Second, "": 0, "1 (x) S 1": 0, strings.Replace(line, "250", "x", 1): 0} {
@@ -101,6 +126,7 @@ func TestRecord(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for want, cfg := range map[string]Config{
 		"at least 64 MiB":       {SizeMiB: 1},
+		"a database needs 512":  {SizeMiB: 64, Only: []string{"sysbench-1"}},
 		"there is no work":      {Only: []string{"sleep"}},
 		"1 s and one round are": {Seconds: -1},
 	} {

@@ -25,6 +25,10 @@ const (
 	DefaultSeconds = 2
 	DefaultRounds  = 3
 	minSizeMiB     = 64
-	resource       = "bench"
-	nodeA, nodeB   = "bench-a", "bench-b"
+	// minDatabaseMiB is what a server's files need, with those that Galera and the binary log keep beside them.
+	minDatabaseMiB = 512
+	// pollDatabase is the pause between two questions to a server that is not ready.
+	pollDatabase = 50 * time.Millisecond
+	resource     = "bench"
+	nodeA, nodeB = "bench-a", "bench-b"
 )

@@ -26,7 +26,7 @@ type row struct {
 
 func (r *row) add(plain, ours outcome, cpu time.Duration) {
 	r.Plain, r.Ours = append(r.Plain, plain), append(r.Ours, ours)
-	if ours.Total > 0 {
+	if ours.Total > 0 && cpu > 0 {
 		r.CPU = append(r.CPU, float64(cpu.Microseconds())/ours.Total)
 	}
 	r.Ratio = median(r.ratios())
@@ -92,8 +92,12 @@ func (r *row) line() string {
 		last := r.Ours[len(r.Ours)-1]
 		cpu, latency = fmt.Sprintf("%.0f", median(r.CPU)), fmt.Sprintf("%.0f, %.0f", last.Mean, last.P99)
 	}
-	return fmt.Sprintf("| %s | %.0f %s | %.0f %s | **%.2f** (%s) | %.2f | %.2f | %s | %s |%s |", r.Name, perSecond(r.Plain), r.Unit,
-		perSecond(r.Ours), r.Unit, r.Ratio, strings.Join(each, " "), r.Must, r.Goal, cpu, latency, r.gain())
+	must, goal := "", ""
+	if r.Must > 0 {
+		must, goal = fmt.Sprintf("%.2f", r.Must), fmt.Sprintf("%.2f", r.Goal)
+	}
+	return fmt.Sprintf("| %s | %.0f %s | %.0f %s | **%.2f** (%s) | %s | %s | %s | %s |%s |", r.Name, perSecond(r.Plain), r.Unit,
+		perSecond(r.Ours), r.Unit, r.Ratio, strings.Join(each, " "), must, goal, cpu, latency, r.gain())
 }
 
 // report prints the table, and writes the file asked for.
