@@ -8,6 +8,10 @@
 //	                    volume b - b/disk
 //	fio - loop - plain/disk
 //
+// After that, sysbench's oltp_write_only on a MariaDB with its files on either device, and on one that replicates to a second
+// MariaDB by itself: semi-synchronously, and with Galera. Each of these servers has a plain loop device of its own on the
+// same disk.
+//
 // The tool stands in for the daemons and the log: it gives both processes the views that a cluster's log would give, and
 // the guards a lease.
 package bench
