@@ -1,5 +1,5 @@
 // Package cli chooses the grammar: by the name the binary was called with (pcs, drbdadm, drbd-overview, crm_mon,
-// crm_simulate) or by its first argument. Everything it does not know is the pcs grammar: `holdfast resource create` is
+// crm_simulate, crm_verify) or by its first argument. Everything it does not know is the pcs grammar: `holdfast resource create` is
 // `pcs resource create`.
 package cli
 

@@ -50,7 +50,7 @@ WantedBy=multi-user.target
 `
 
 // links are the names the binary answers to.
-var links = [...]string{"pcs", "drbdadm", "drbd-overview", "crm_mon", "crm_simulate"}
+var links = [...]string{"pcs", "drbdadm", "drbd-overview", "crm_mon", "crm_simulate", "crm_verify"}
 
 // runInstall makes the links beside this binary and the units. A file that is there and is not ours is left alone and
 // named.

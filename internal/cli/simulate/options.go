@@ -13,8 +13,9 @@ import (
 type options struct {
 	file, graph, dot, output, input, profile string
 	format                                   string // text, xml or json
-	live, simulate, scores, inPlace          bool
-	utilization, quiet, help                 bool
+	request, dateText                        string // the command line, and the date in it
+	live, simulate, changes, scores, inPlace bool
+	utilization, attributes, quiet, help     bool
 	repeat                                   int
 	date                                     time.Time
 	events                                   core.Events
@@ -30,6 +31,7 @@ const usageText = `usage: holdfast simulate [options]
   -S, --simulate           carry the transition out in a copy, and show what comes after
   -X, --in-place           the same, and write the result to FILE
   -R, --run                show what would be done
+  -A, --show-attrs         show the attributes of nodes
   -s, --show-scores        show the scores
   -U, --show-utilization   show what nodes offer and resources take
   -Q, --quiet              show only what was asked for
@@ -51,7 +53,7 @@ const usageText = `usage: holdfast simulate [options]
 
 // parse reads the arguments.
 func parse(args []string) (options, error) {
-	o := options{format: "text", repeat: 1}
+	o := options{format: "text", repeat: 1, request: strings.Join(append([]string{"crm_simulate"}, args...), " ")}
 	for i := 0; i < len(args); i++ {
 		name, value, hasValue := strings.Cut(args[i], "=")
 		if !strings.HasPrefix(name, "--") {
@@ -93,7 +95,11 @@ func (o *options) flag(name string) bool {
 		o.utilization = true
 	case "-Q", "--quiet":
 		o.quiet = true
-	case "-R", "--run", "-V", "--verbose":
+	case "-R", "--run":
+		o.changes = true
+	case "-A", "--show-attrs":
+		o.attributes = true
+	case "-V", "--verbose":
 	case "-h", "--help", "--help-all", "-?":
 		o.help = true
 	default:
@@ -154,6 +160,7 @@ func (o *options) set(name, value string) (err error) {
 			return fmt.Errorf("--repeat is a number from 1 to %d, not %q", maxRepeat, value)
 		}
 	case "--set-datetime":
+		o.dateText = value
 		o.date, err = parseDate(value)
 	default:
 		*o.fileOption(name) = value

@@ -22,7 +22,7 @@ func profile(o options, env Env) (int, error) {
 			continue
 		}
 		path := filepath.Join(o.profile, e.Name())
-		doc, failed, err := load(path, false, env)
+		doc, _, failed, err := load(path, false, env)
 		if err != nil {
 			fmt.Fprintf(env.Stderr, "crm_simulate: %v\n", err)
 			code = failed

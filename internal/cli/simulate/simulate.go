@@ -57,21 +57,21 @@ func Run(args []string, env Env) int {
 }
 
 func simulateOne(o options, env Env) (int, error) {
-	doc, code, err := load(o.file, o.live, env)
+	doc, _, code, err := load(o.file, o.live, env)
 	if err != nil {
 		return code, err
 	}
 	return decide(o, doc, env)
 }
 
-// load reads the CIB and checks it.
-func load(file string, live bool, env Env) (*cib.Document, int, error) {
+// load reads the CIB. One of an older schema is upgraded; notes say what was changed. Of a schema that is not known everything
+// is taken as it stands.
+func load(file string, live bool, env Env) (doc *cib.Document, notes []string, code int, err error) {
 	var data []byte
-	var err error
 	name := file
 	switch {
 	case live && env.Live == nil:
-		return nil, exitUsage, errors.New("--live-check: this host runs no cluster; give a file with --xml-file")
+		return nil, nil, exitNoInput, errors.New("--live-check: this host runs no cluster; give a file with --xml-file")
 	case live:
 		name = "the running cluster's CIB"
 		data, err = env.Live()
@@ -82,20 +82,23 @@ func load(file string, live bool, env Env) (*cib.Document, int, error) {
 		data, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return nil, exitNoInput, fmt.Errorf("read the CIB: %w", err)
+		return nil, nil, exitNoInput, fmt.Errorf("read the CIB: %w", err)
 	}
-	doc, err := cib.Parse(data)
+	if doc, err = cib.Parse(data); err != nil {
+		return nil, nil, exitConfig, fmt.Errorf("%s is no CIB: %w", name, err)
+	}
+	upgraded, notes, err := cib.Upgrade(doc)
 	if err != nil {
-		return nil, exitConfig, fmt.Errorf("%s is no CIB: %w", name, err)
+		return doc, []string{err.Error()}, exitOK, nil
 	}
-	return doc, exitOK, nil
+	return upgraded, notes, exitOK, nil
 }
 
 // decide applies the events, schedules and prints.
 func decide(o options, doc *cib.Document, env Env) (int, error) {
 	now := effectiveTime(o, doc, env)
 	before := scheduler.Schedule(input(doc, now))
-	lines, err := o.events.Apply(doc, now)
+	lines, modifications, err := o.events.Apply(doc, now)
 	if err != nil {
 		return exitFailed, err
 	}
@@ -109,7 +112,17 @@ func decide(o options, doc *cib.Document, env Env) (int, error) {
 	for _, w := range r.Decision.Warnings {
 		fmt.Fprintf(env.Stderr, "warning: %s\n", w)
 	}
-	return exitOK, show(report{o: o, result: r, before: before.Status, events: lines}, env.Stdout)
+	return exitOK, o.show(core.Report{Before: before.Status, Events: lines, Modifications: modifications, Result: r, Date: o.dateLine(doc),
+		Scores: o.scores, Utilization: o.utilization, Attributes: o.attributes, Changes: o.changes || o.graph != "" || o.dot != "" || o.scores || o.utilization,
+		Simulate: o.simulate, Quiet: o.quiet}, env.Stdout)
+}
+
+func (o options) show(r core.Report, out io.Writer) error {
+	if o.format != "text" {
+		return printResult(out, o.format, o.request, exitOK, r.XML()...)
+	}
+	_, err := io.WriteString(out, r.Text())
+	return err
 }
 
 func saveAll(o options, r core.Result) error {
@@ -142,13 +155,30 @@ func save(file string, data []byte) error {
 	return nil
 }
 
+// dateLine says which time is decided for, if not now.
+func (o options) dateLine(doc *cib.Document) string {
+	if o.dateText != "" {
+		return "Setting effective cluster time: " + o.dateText
+	}
+	if t, ok := recordedTime(doc); ok {
+		return "Using the original execution date of: " + t.Format("2006-01-02 15:04:05Z")
+	}
+	return ""
+}
+
+// recordedTime is the time a CIB was recorded at, if it tells.
+func recordedTime(doc *cib.Document) (time.Time, bool) {
+	t, err := strconv.ParseInt(doc.Root.Get("execution-date"), 10, 64)
+	return time.Unix(t, 0).UTC(), err == nil && t > 0
+}
+
 // effectiveTime is the time given, else the one the CIB was recorded at, else now.
 func effectiveTime(o options, doc *cib.Document, env Env) time.Time {
 	if !o.date.IsZero() {
 		return o.date
 	}
-	if t, err := strconv.ParseInt(doc.Root.Get("execution-date"), 10, 64); err == nil && t > 0 {
-		return time.Unix(t, 0).UTC()
+	if t, ok := recordedTime(doc); ok {
+		return t
 	}
 	return env.Now()
 }

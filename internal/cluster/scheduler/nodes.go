@@ -213,10 +213,15 @@ func (c *cluster) mustFence(n *node, why string) {
 // nodeStates describes the nodes for people.
 func (c *cluster) nodeStates() []NodeState {
 	out := make([]NodeState, 0, len(c.nodes))
+	dc := c.doc.Root.Get("dc-uuid")
 	for _, n := range c.nodes {
-		out = append(out, NodeState{ID: n.id, Name: n.name, Online: n.online, Standby: n.standby, StandbyOnFail: n.onFail,
+		s := NodeState{ID: n.id, Name: n.name, Online: n.online, Standby: n.standby, StandbyOnFail: n.onFail,
 			Maintenance: n.maint, Pending: n.pending, Unclean: n.unclean, ShuttingDown: n.shutdown, Remote: n.isRemote(), Guest: n.isGuest(), Active: len(n.running),
-			Health: c.healthColour(n), Attributes: n.attrs})
+			Health: c.healthColour(n), Attributes: n.attrs, Expected: !n.remote && !n.shutdown && n.state.Get("expected") == "member", DC: dc != "" && dc == n.id}
+		if n.isGuest() && n.connection.container != nil {
+			s.Container = n.connection.container.id
+		}
+		out = append(out, s)
 	}
 	return out
 }

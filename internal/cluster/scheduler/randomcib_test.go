@@ -234,7 +234,7 @@ func (c *randomCluster) event() {
 	case 9:
 		c.scores()
 	}
-	if _, err := e.Apply(c.doc, randomNow.Add(-time.Minute)); err != nil {
+	if _, _, err := e.Apply(c.doc, randomNow.Add(-time.Minute)); err != nil {
 		c.t.Logf("an event that does not fit: %v", err)
 	}
 }

@@ -1,8 +1,10 @@
 package scheduler
 
+import "strings"
+
 // state describes the present state for people.
 func (c *cluster) state() *State {
-	s := &State{Nodes: c.nodeStates(), Failures: c.failures, DC: c.in.DC, Quorate: c.quorum, StonithEnabled: c.conf.stonith,
+	s := &State{Nodes: c.nodeStates(), Failures: c.failures, DC: c.in.DC, Quorate: c.quorum, StonithEnabled: c.conf.stonith, FenceDevices: c.conf.haveDevice,
 		MaintenanceMode: c.conf.maintenance, StopAll: c.conf.stopAll}
 	for _, r := range c.resources {
 		s.Resources = append(s.Resources, c.resourceState(r))
@@ -12,7 +14,7 @@ func (c *cluster) state() *State {
 
 func (c *cluster) resourceState(r *resource) ResourceState {
 	s := ResourceState{ID: r.id, Name: shownName(r), Kind: ResourceKind(r.kind), Class: r.class, Provider: r.provider, Type: r.typ, Role: r.state(true),
-		Target: parseRole(r.meta["target-role"]), Managed: r.managed, Maintenance: r.maintenance, Blocked: r.blocked,
+		Target: parseRole(r.meta["target-role"]), TargetRole: strings.TrimPrefix(r.meta["target-role"], "#default"), Managed: r.managed, Maintenance: r.maintenance, Blocked: r.blocked,
 		Failed: r.failed, FailureIgnored: r.failureIgnored, Orphan: r.orphan, Internal: boolOr(r.meta["internal-rsc"], false), Promotable: r.kind == clone && r.promotable,
 		Unique: r.kind >= clone && r.unique, Max: r.max, PromotedMax: r.promotedMax}
 	if s.Role == RoleStarted && r.isPromotable() {
@@ -36,7 +38,7 @@ func (c *cluster) resourceState(r *resource) ResourceState {
 		s.PendingNode = nodeName(r.pendingNode)
 	}
 	if r.kind == bundle {
-		s.Image = r.parts.spec.image
+		s.Image, s.Technology = r.parts.spec.image, r.parts.spec.technology
 		for _, p := range r.parts.replicas {
 			s.Children = append(s.Children, c.replicaState(p))
 		}
@@ -68,13 +70,19 @@ func (c *cluster) candidates(cl *resource) []string {
 
 // replicaState describes a replica of a bundle as one.
 func (c *cluster) replicaState(p *replica) ResourceState {
+	var parts []ResourceState
+	for _, r := range []*resource{p.address, p.instance, p.container, p.connection} {
+		if r != nil {
+			parts = append(parts, c.resourceState(r))
+		}
+	}
 	if p.instance == nil {
 		s := c.resourceState(p.container)
-		s.Name = p.label(s.Name)
+		s.Name, s.Parts = p.label(s.Name), parts
 		return s
 	}
 	s := c.resourceState(p.instance)
-	s.Name = p.label(p.guest.name)
+	s.Name, s.Parts = p.label(p.guest.name), parts
 	s.Nodes = nil
 	if n := p.container.curNode(); n != nil {
 		s.Nodes = []string{n.name}

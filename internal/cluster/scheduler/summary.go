@@ -1,6 +1,9 @@
 package scheduler
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // summarize tells what will happen to each node and resource.
 func (c *cluster) summarize() []Change {
@@ -138,53 +141,76 @@ func (o *outlook) stops() []Change {
 // line words a change. act is the action that could be impossible, why the one that tells the reason (act when nil).
 func (o *outlook) line(what string, from, to *node, act, why *action) []Change {
 	r := o.r
-	x := Change{Action: what, Resource: r.id, Detail: o.detail(from, to)}
+	x := Change{Action: what, Resource: r.id}
 	if x.Node = nodeName(to); to == nil {
 		x.Node = nodeName(from)
 	}
+	o.places(&x, from, to)
+	x.Detail = x.detail(r.role == r.nextRole)
 	if why == nil {
 		why = act
 	}
 	if why != nil {
 		x.Reason = why.reason
 	}
-	blocked := act == nil || !act.runnable
-	x.Text = fmt.Sprintf("%-10s %s     ( %s )", what, r.id, x.Detail)
-	switch {
-	case x.Reason != "" && blocked:
-		x.Text += "  due to " + x.Reason + " (blocked)"
-	case x.Reason != "":
-		x.Text += "  due to " + x.Reason
-	case blocked:
-		x.Text += "  blocked"
-	}
+	x.Blocked = act == nil || !act.runnable
+	x.Text = fmt.Sprintf("%-10s %s     ( %s )%s", what, r.id, x.Detail, x.Due())
 	return []Change{x}
 }
 
-// detail words where from and to, and in which role.
-func (o *outlook) detail(from, to *node) string {
+// Due words why, and whether it is impossible, as it stands behind a line of the summary.
+func (x Change) Due() string {
+	switch {
+	case x.Reason != "" && x.Blocked:
+		return "  due to " + x.Reason + " (blocked)"
+	case x.Reason != "":
+		return "  due to " + x.Reason
+	case x.Blocked:
+		return "  blocked"
+	}
+	return ""
+}
+
+// places tells where from and to, and in which role.
+func (o *outlook) places(x *Change, from, to *node) {
 	r := o.r
-	roles := r.role > RoleStarted || r.nextRole > RoleUnpromoted
 	role := r.role
 	if role == RoleUnknown {
 		role = RoleStopped
 	}
-	sameHost, sameRole := from == to, r.role == r.nextRole
-	switch {
-	case from == nil && roles:
-		return fmt.Sprintf("%s -> %s %s", role, r.nextRole, to.name)
-	case from == nil:
-		return to.name
-	case (to == nil || sameRole && sameHost) && roles:
-		return role.String() + " " + from.name
-	case to == nil || sameRole && sameHost:
-		return from.name
-	case sameRole && roles:
-		return fmt.Sprintf("%s -> %s %s", from.name, to.name, role)
-	case sameRole:
-		return from.name + " -> " + to.name
-	case sameHost:
-		return fmt.Sprintf("%s -> %s %s", role, r.nextRole, from.name)
+	sameRole := r.role == r.nextRole
+	if r.role > RoleStarted || r.nextRole > RoleUnpromoted {
+		x.Role = role.String()
 	}
-	return fmt.Sprintf("%s %s -> %s %s", role, from.name, r.nextRole, to.name)
+	if from == nil && x.Role != "" || !sameRole && to != nil && from != nil {
+		x.Role, x.NextRole = role.String(), r.nextRole.String()
+	}
+	switch {
+	case from != nil:
+		x.Source = from.name
+		if to != nil && to != from {
+			x.Dest = to.name
+		}
+	case to != nil:
+		x.Dest = to.name
+	}
+}
+
+// detail words what places found.
+func (x Change) detail(sameRole bool) string {
+	switch {
+	case x.Source == "" && x.NextRole != "":
+		return x.Role + " -> " + x.NextRole + " " + x.Dest
+	case x.Source == "":
+		return x.Dest
+	case x.NextRole == "" && x.Dest == "":
+		return strings.TrimLeft(x.Role+" "+x.Source, " ")
+	case sameRole && x.Role != "":
+		return x.Source + " -> " + x.Dest + " " + x.Role
+	case sameRole:
+		return x.Source + " -> " + x.Dest
+	case x.Dest == "":
+		return x.Role + " -> " + x.NextRole + " " + x.Source
+	}
+	return x.Role + " " + x.Source + " -> " + x.NextRole + " " + x.Dest
 }

@@ -74,8 +74,13 @@ type Change struct {
 	Resource, Node string
 	// Detail is what stands in parentheses: roles and nodes.
 	Detail string
+	// Source and Dest are the nodes it is and will be on, Role and NextRole the roles it has and will have, each empty where
+	// Detail has no place for it.
+	Source, Dest, Role, NextRole string
 	// Reason is why, when it is not obvious: "due to drbd_fs restart (blocked)".
 	Reason string
+	// Blocked: it cannot be done.
+	Blocked bool
 	// Text is the whole line as crm_simulate prints it, without the leading "  * ".
 	Text string
 }
@@ -127,6 +132,8 @@ type State struct {
 	Quorate bool
 	// StonithEnabled, MaintenanceMode and StopAll are cluster properties worth showing.
 	StonithEnabled, MaintenanceMode, StopAll bool
+	// FenceDevices: there is one that could fence.
+	FenceDevices bool
 }
 
 // NodeState is the state of a node.
@@ -142,8 +149,11 @@ type NodeState struct {
 	Pending, Unclean bool
 	// ShuttingDown: it asked to leave.
 	ShuttingDown bool
-	// Remote: it is reached by a connection. Guest: so is it, and it is inside of a resource.
+	// Expected: the cluster counts on it (node_state's expected). DC: the CIB names it as the one that leads.
+	Expected, DC bool
+	// Remote: it is reached by a connection. Guest: so is it, and it is inside of a resource, Container.
 	Remote, Guest bool
+	Container     string
 	// Active is how many primitives are active on it.
 	Active int
 	// Attributes are its permanent and transient attributes.
@@ -172,6 +182,8 @@ type ResourceState struct {
 	Role                  Role
 	// Target is the role the configuration asks for; RoleUnknown when it does not say.
 	Target Role
+	// TargetRole is the same in the words of the configuration.
+	TargetRole string
 	// Nodes are the names of the nodes it is active on.
 	Nodes []string
 	// ActiveAny and ActiveAll: it, or some or all of what is inside it, is active.
@@ -196,6 +208,10 @@ type ResourceState struct {
 	// Image is what a bundle's containers are made of. Each of its children is a replica: named after its guest node (or its
 	// container, if nothing is inside), with the role of what runs inside, on the container's nodes.
 	Image string
+	// Technology makes the containers of a bundle: docker, podman or rkt. Parts are what a replica is made of: address, what runs
+	// inside, container, connection.
+	Technology string
+	Parts      []ResourceState
 	// ChildID is the configured id of what a clone is made of; Candidates are the nodes it may have instances on.
 	ChildID    string
 	Candidates []string

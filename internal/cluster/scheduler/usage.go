@@ -13,6 +13,8 @@ type Utilization struct {
 	When           string
 	Node, Resource string
 	Values         map[string]int
+	// After is how many of Output.Scores come before it.
+	After int
 }
 
 // Text words it as crm_simulate does.
@@ -32,14 +34,10 @@ func (u Utilization) Text() string {
 // noteRoom records what the nodes offer.
 func (c *cluster) noteRoom(when string) {
 	for _, n := range c.nodes {
-		if len(n.room) > 0 {
-			c.usage = append(c.usage, Utilization{When: when, Node: n.name, Values: maps.Clone(n.room)})
-		}
+		c.usage = append(c.usage, Utilization{When: when, Node: n.name, Values: maps.Clone(n.room), After: len(c.scores)})
 	}
 }
 
 func (c *cluster) noteTaken(r *resource, n *node) {
-	if len(r.takes) > 0 {
-		c.usage = append(c.usage, Utilization{Node: n.name, Resource: r.id, Values: r.takes})
-	}
+	c.usage = append(c.usage, Utilization{Node: n.name, Resource: r.id, Values: r.takes, After: len(c.scores)})
 }

@@ -82,57 +82,76 @@ type Events struct {
 	Inject []OpSpec
 }
 
-// Apply enters the events in the document, and words each as crm_simulate does. An event about what does not exist is an
-// error, and leaves the document partly changed.
-func (e Events) Apply(doc *cib.Document, now time.Time) (lines []string, err error) {
-	say := func(format string, a ...any) { lines = append(lines, fmt.Sprintf(format, a...)) }
+// Apply enters the events in the document, and words each as crm_simulate does, and as its <modifications>, nil when there are
+// none. An event about what does not exist is an error, and leaves the document partly changed.
+func (e Events) Apply(doc *cib.Document, now time.Time) (lines []string, modifications *cib.Element, err error) {
+	modifications = cib.NewElement("modifications")
+	say := func(x *cib.Element, format string, a ...any) {
+		lines = append(lines, fmt.Sprintf(format, a...))
+		if x != nil {
+			modifications.Append(x)
+		}
+	}
 	if e.Quorum != "" {
-		say("Setting quorum: %s", e.Quorum)
+		say(nil, "Setting quorum: %s", e.Quorum)
+		modifications.Set("quorum", e.Quorum)
 		doc.Root.Set("have-quorum", e.Quorum)
 	}
 	if e.Watchdog != "" {
-		say("Setting watchdog: %s", e.Watchdog)
+		say(nil, "Setting watchdog: %s", e.Watchdog)
+		modifications.Set("watchdog", e.Watchdog)
 		doc.SetProperty("have-watchdog", e.Watchdog)
 	}
+	e.applyNodes(doc, say)
+	e.applyTickets(doc, now, say)
+	for _, op := range e.Inject {
+		say(cib.NewElement("inject_spec", "spec", op.String()), "Injecting %s into the configuration", op)
+		if err := inject(doc, op, now); err != nil {
+			return lines, modifications, err
+		}
+		countFailure(doc, op.Node, op, now, say)
+	}
+	if len(lines) == 0 {
+		modifications = nil
+	}
+	return lines, modifications, nil
+}
+
+// teller takes what was done, in words and, where there is one, as an element.
+type teller func(x *cib.Element, format string, a ...any)
+
+func (e Events) applyNodes(doc *cib.Document, say teller) {
+	event := func(action, node string) *cib.Element {
+		return cib.NewElement("modify_node", "action", action, "node", node)
+	}
 	for _, n := range e.Up {
-		say("Bringing node %s online", n)
+		say(event("Online", n), "Bringing node %s online", n)
 		doc.SetNodeState(cib.OnlineState(doc.NodeID(n), n))
 	}
 	for _, n := range e.Down {
-		say("Taking node %s offline", n)
+		say(event("Offline", n), "Taking node %s offline", n)
 		doc.ForgetNode(n)
 		doc.SetNodeState(cib.OfflineState(doc.NodeID(n), n))
 	}
 	for _, n := range e.Fail {
-		say("Failing node %s", n)
+		say(event("Failing", n), "Failing node %s", n)
 		doc.SetNodeState(cib.NodeState{ID: doc.NodeID(n), Name: n, Join: "down", Expected: "member"})
 	}
-	e.applyTickets(doc, now, say)
-	for _, op := range e.Inject {
-		say("Injecting %s into the configuration", op)
-		if err := inject(doc, op, now); err != nil {
-			return lines, err
-		}
-		for _, l := range countFailure(doc, op.Node, op, now) {
-			say("%s", l)
-		}
-	}
-	return lines, nil
 }
 
-func (e Events) applyTickets(doc *cib.Document, now time.Time, say func(string, ...any)) {
+func (e Events) applyTickets(doc *cib.Document, now time.Time, say teller) {
 	for _, group := range []struct {
-		names               []string
-		word, suffix        string
-		attribute, newValue string
+		names                []string
+		action, word, suffix string
+		attribute, newValue  string
 	}{
-		{e.Grant, "Granting", "", "granted", "true"}, {e.Revoke, "Revoking", "", "granted", "false"},
-		{e.Standby, "Making", " standby", "standby", "true"}, {e.Activate, "Activating", "", "standby", "false"},
+		{e.Grant, "Granting", "Granting", "", "granted", "true"}, {e.Revoke, "Revoking", "Revoking", "", "granted", "false"},
+		{e.Standby, "Standby", "Making", " standby", "standby", "true"}, {e.Activate, "Activating", "Activating", "", "standby", "false"},
 	} {
 		for _, t := range group.names {
-			say("%s ticket %s%s", group.word, t, group.suffix)
+			say(cib.NewElement("modify_ticket", "action", group.action, "ticket", t), "%s ticket %s%s", group.word, t, group.suffix)
 			doc.SetTicket(t, group.attribute, group.newValue)
-			if group.word == "Granting" {
+			if group.action == "Granting" {
 				doc.SetTicket(t, "last-granted", strconv.FormatInt(now.Unix(), 10))
 			}
 		}
@@ -188,17 +207,18 @@ func findPrimitive(e *cib.Element, id string) *cib.Element {
 }
 
 // countFailure counts a failed operation as the controller would, and words it. A probe that finds nothing is no failure.
-func countFailure(doc *cib.Document, node string, op OpSpec, now time.Time) []string {
+func countFailure(doc *cib.Document, node string, op OpSpec, now time.Time, say teller) {
 	if op.RC == 0 || op.RC == rcNotRunning && op.Interval == 0 {
-		return nil
+		return
 	}
 	name := op.Resource
 	if base, _, numbered := strings.Cut(name, ":"); numbered {
 		name = base
 	}
 	doc.RecordFailure(node, name, op.Task, op.Interval, false, now)
-	return []string{
-		fmt.Sprintf("Injecting attribute %s=value++ into /node_state '%s'", cib.FailCountName(name, op.Task, op.Interval), node),
-		fmt.Sprintf("Injecting attribute %s=%d into /node_state '%s'", cib.LastFailureName(name, op.Task, op.Interval), now.Unix(), node),
+	for _, a := range [][2]string{{cib.FailCountName(name, op.Task, op.Interval), "value++"},
+		{cib.LastFailureName(name, op.Task, op.Interval), strconv.FormatInt(now.Unix(), 10)}} {
+		say(cib.NewElement("inject_attr", "name", a[0], "value", a[1], "node_path", "/node_state", "cib_node", doc.NodeID(node)),
+			"Injecting attribute %s=%s into /node_state '%s'", a[0], a[1], doc.NodeID(node))
 	}
 }

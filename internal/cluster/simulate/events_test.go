@@ -64,7 +64,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Unix(1700000000, 0).UTC()
-	lines, err := simulate.Events{Up: []string{"n1", "n2"}, Grant: []string{"site"}}.Apply(doc, now)
+	lines, _, err := simulate.Events{Up: []string{"n1", "n2"}, Grant: []string{"site"}}.Apply(doc, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +72,12 @@ func TestEvents(t *testing.T) {
 		t.Errorf("events are told as %q, want %q", got, want)
 	}
 	in := scheduler.Input{CIB: doc, Now: now, Quorate: true}
-	if r := simulate.Run(in); !strings.Contains(r.Text(false), "web\t(ocf:pacemaker:Dummy):\t Started n1") {
-		t.Errorf("with the ticket, web does not start:\n%s", r.Text(false))
+	if r := simulate.Run(in); !strings.Contains(r.Text(), "web\t(ocf:pacemaker:Dummy):\t Started n1") {
+		t.Errorf("with the ticket, web does not start:\n%s", r.Text())
 	}
 	r := simulate.RunFailing(in, []simulate.OpSpec{{Resource: "web", Task: "start", Node: "n1", RC: 1}})
-	text := r.Text(false)
-	for _, want := range []string{"failed with rc=1", "Injecting attribute fail-count-web#start_0=value++ into /node_state 'n1'", "FAILED n1"} {
+	text := r.Text()
+	for _, want := range []string{"failed with rc=1", "Injecting attribute fail-count-web#start_0=value++ into /node_state '1'", "FAILED n1"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("a failed start does not show %q:\n%s", want, text)
 		}
@@ -86,7 +86,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("the fail count is %q, want 1", got)
 	}
 	bad := simulate.Events{Inject: []simulate.OpSpec{{Resource: "nowhere", Task: "stop", Node: "n1"}}}
-	if _, err := bad.Apply(doc, now); err == nil {
+	if _, _, err := bad.Apply(doc, now); err == nil {
 		t.Error("an operation of a resource that does not exist was injected")
 	}
 }

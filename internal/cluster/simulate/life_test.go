@@ -305,7 +305,7 @@ func settle(t *testing.T, s stage, r simulate.Result, now time.Time) *cib.Docume
 
 func checkEnd(t *testing.T, s stage, doc *cib.Document, now time.Time) {
 	t.Helper()
-	lines := section(simulate.Run(input(doc, now)).Text(false), "Current cluster status:")
+	lines := section(simulate.Run(input(doc, now)).Text(), "Current cluster status:")
 	for _, want := range s.ends {
 		found := false
 		for _, l := range lines {

@@ -124,7 +124,7 @@ func details(s, a *cib.Element) string {
 func compare(t *testing.T, doc *cib.Document, now time.Time, r simulate.Result) {
 	t.Helper()
 	want := ask(t, doc, now)
-	text := r.Text(false)
+	text := r.Text()
 	if d := cmp.Diff(want.summary, section(text, "Transition Summary:")); d != "" {
 		t.Errorf("summary (-crm_simulate +ours):\n%s", d)
 	}

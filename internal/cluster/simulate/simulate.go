@@ -23,6 +23,8 @@ type Result struct {
 	Decision scheduler.Output
 	// Executed are the actions in the order they were carried out in, as crm_simulate words them.
 	Executed []string
+	// Trace is the same as crm_simulate's <transition>.
+	Trace *cib.Element
 	// After is the CIB as it would be then.
 	After *cib.Document
 	// Final is the decision for After: its graph is empty if one transition was enough.
@@ -39,13 +41,14 @@ func Run(in scheduler.Input) Result { return RunFailing(in, nil) }
 // RunFailing is Run with operations that fail instead of succeeding. The transition ends at the first that does.
 func RunFailing(in scheduler.Input, failing []OpSpec) Result {
 	r := Result{Decision: scheduler.Schedule(in)}
-	r.After, r.Executed = execute(in, r.Decision.Graph, failing, false)
+	run := execute(in, r.Decision.Graph, failing, false)
+	r.After, r.Executed, r.Trace = run.doc, run.executed, run.trace
 	next := in
 	next.CIB = r.After
 	r.Final = scheduler.Schedule(next)
 	r.Revised = r.Final.Status
 	if shortens(in.CIB, r.Decision.Graph) {
-		next.CIB, _ = execute(in, r.Decision.Graph, failing, true)
+		next.CIB = execute(in, r.Decision.Graph, failing, true).doc
 		r.Revised = scheduler.Schedule(next).Status
 	}
 	return r
@@ -88,34 +91,43 @@ func failed(op *cib.Element) bool {
 	return len(parts) != 4 || parts[2] != op.Get("rc-code")
 }
 
-// execute carries a graph out in a copy of the CIB and words what it did. keep: nothing is taken out of histories, in which
-// a cancellation is entered.
-func execute(in scheduler.Input, g *transition.Graph, failing []OpSpec, keep bool) (*cib.Document, []string) {
-	e := &executor{doc: in.CIB.Clone(), now: in.Now, calls: map[string]int{}, keep: keep}
+// execute carries a graph out in a copy of the CIB and tells what it did. keep: nothing is taken out of histories, in
+// which a cancellation is entered.
+func execute(in scheduler.Input, g *transition.Graph, failing []OpSpec, keep bool) *executor {
+	e := &executor{doc: in.CIB.Clone(), now: in.Now, calls: map[string]int{}, keep: keep, trace: cib.NewElement("transition")}
 	w := transition.NewWalker(g, g.BatchLimit)
-	var executed []string
 	aborted := false
 	for !w.Complete() && !aborted {
 		for _, a := range w.Ready() {
-			if f := e.failure(a, failing); f != nil {
-				executed = append(executed, e.fail(a, *f)...)
-				w.Done(a.ID, false)
+			f := e.failure(a, failing)
+			if f != nil {
+				e.fail(a, *f)
 				aborted = true
-				continue
+			} else {
+				e.run(a)
 			}
-			executed = append(executed, e.run(a))
-			w.Done(a.ID, true)
+			w.Done(a.ID, f == nil)
 		}
 	}
-	return e.doc, executed
+	return e
 }
 
-// executor writes results into the status section.
+// executor writes results into the status section, and tells what it did in words and as elements.
 type executor struct {
-	doc   *cib.Document
-	now   time.Time
-	calls map[string]int // the last call id by node
-	keep  bool           // nothing is taken out of histories
+	doc      *cib.Document
+	now      time.Time
+	calls    map[string]int // the last call id by node
+	keep     bool           // nothing is taken out of histories
+	executed []string
+	trace    *cib.Element
+}
+
+// tell words an action.
+func (e *executor) tell(element *cib.Element, format string, a ...any) {
+	e.executed = append(e.executed, fmt.Sprintf(format, a...))
+	if element != nil {
+		e.trace.Append(element)
+	}
 }
 
 // nextCall numbers the operations of a node on.
@@ -127,27 +139,38 @@ func (e *executor) nextCall(node string) int {
 	return e.calls[node]
 }
 
-// run carries out one action and words it.
-func (e *executor) run(a *transition.Action) string {
+// run carries out one action.
+func (e *executor) run(a *transition.Action) {
 	switch a.Kind {
 	case transition.Pseudo:
-		if a.Node != "" {
-			return "Pseudo action:   " + key(a) + " on " + a.Node
+		x := cib.NewElement("pseudo_action", "task", key(a))
+		if a.Node == "" {
+			e.tell(x, "Pseudo action:   %s", key(a))
+			return
 		}
-		return "Pseudo action:   " + key(a)
+		x.Set("node", a.Node)
+		e.tell(x, "Pseudo action:   %s on %s", key(a), a.Node)
+		return
 	case transition.Fence:
 		e.fence(a)
-		return fmt.Sprintf("Fencing %s (%s)", a.Node, a.Attrs["CRM_meta_stonith_action"])
+		how := a.Attrs["CRM_meta_stonith_action"]
+		e.tell(cib.NewElement("fencing_action", "target", a.Node, "op", how), "Fencing %s (%s)", a.Node, how)
+		return
 	}
+	cluster := cib.NewElement("cluster_action", "task", a.Task, "node", a.Node)
 	switch a.Task {
 	case transition.TaskShutdown:
-		return fmt.Sprintf("Cluster action:  %s on %s", a.Task, a.Node)
-	case transition.TaskClearFailCount:
-		e.doc.ClearFailures(a.Node, a.Resource, "", 0)
-		return fmt.Sprintf("Cluster action:  %s for %s on %s", a.Task, a.Instance, a.Node)
-	case transition.TaskForget:
-		e.doc.DeleteHistory(a.Node, a.Resource)
-		return fmt.Sprintf("Cluster action:  %s for %s on %s", a.Task, a.Instance, a.Node)
+		e.tell(cluster, "Cluster action:  %s on %s", a.Task, a.Node)
+		return
+	case transition.TaskClearFailCount, transition.TaskForget:
+		if a.Task == transition.TaskForget {
+			e.doc.DeleteHistory(a.Node, a.Resource)
+		} else {
+			e.doc.ClearFailures(a.Node, a.Resource, "", 0)
+		}
+		cluster.Set("id", a.Resource)
+		e.tell(cluster, "Cluster action:  %s for %s on %s", a.Task, a.Resource, a.Node)
+		return
 	case transition.TaskCancel:
 		if e.keep {
 			e.enter(a, a.Task)
@@ -161,7 +184,7 @@ func (e *executor) run(a *transition.Action) string {
 	default:
 		e.record(a)
 	}
-	return e.resourceAction(a)
+	e.tellOperation(a)
 }
 
 func key(a *transition.Action) string {
@@ -171,16 +194,19 @@ func key(a *transition.Action) string {
 	return a.Key
 }
 
-func (e *executor) resourceAction(a *transition.Action) string {
-	task := a.Task
-	if a.Interval > 0 {
-		task += "=" + strconv.FormatInt(a.Interval.Milliseconds(), 10)
-	}
+func (e *executor) tellOperation(a *transition.Action) {
 	name := a.Instance
 	if !strings.HasPrefix(a.Key, name+"_") {
 		name = a.Resource
 	}
-	return fmt.Sprintf("Resource action: %-15s %s on %s", name, task, a.Node)
+	x := cib.NewElement("rsc_action", "resource", name, "op", a.Task, "node", a.Node)
+	task := a.Task
+	if a.Interval > 0 {
+		ms := strconv.FormatInt(a.Interval.Milliseconds(), 10)
+		x.Set("interval", ms)
+		task += "=" + ms
+	}
+	e.tell(x, "Resource action: %-15s %s on %s", name, task, a.Node)
 }
 
 // record enters a success in the history.
@@ -241,14 +267,15 @@ func (e *executor) failure(a *transition.Action, failing []OpSpec) *OpSpec {
 }
 
 // fail records a failed operation.
-func (e *executor) fail(a *transition.Action, f OpSpec) []string {
+func (e *executor) fail(a *transition.Action, f OpSpec) {
 	name := e.historyName(a)
 	cib.RecordOp(e.doc, cib.OpRecord{Node: a.Node, NodeID: a.NodeID, Resource: name, Class: a.Class, Provider: a.Provider,
 		Type: a.Type, Task: a.Task, Interval: a.Interval, RC: f.RC, TargetRC: a.TargetRC, CallID: e.nextCall(a.Node),
 		ActionID: a.ID, TransitionID: -1, Origin: origin, ExitReason: "User-injected result",
 		Digest: cib.OpDigest(cib.DigestParams(a.Attrs, a.Interval > 0)), LastChange: e.now})
-	out := []string{e.resourceAction(a), pretended + fmt.Sprintf("%d failed with rc=%d", a.ID, f.RC)}
-	return append(out, countFailure(e.doc, a.Node, f, e.now)...)
+	e.tellOperation(a)
+	e.tell(nil, "%s%d failed with rc=%d", pretended, a.ID, f.RC)
+	countFailure(e.doc, a.Node, f, e.now, e.tell)
 }
 
 // pretended begins the line about a failure; it stands in the output without a bullet.
@@ -262,64 +289,9 @@ func (e *executor) fence(a *transition.Action) {
 	e.doc.SetNodeState(cib.OfflineState(a.NodeID, a.Node))
 }
 
-// Text prints the result as crm_simulate --simulate does, with the scores if asked for.
-func (r Result) Text(scores bool) string { return r.SummaryText(scores) + TailText(r) }
-
-// SummaryText prints the present state and what would change, as crm_simulate --run does.
-func (r Result) SummaryText(scores bool) string {
-	asked := ""
-	if scores {
-		asked = ScoresText(r.Decision.Scores)
-	}
-	return HeadText(r.Decision.Status, nil, r, asked)
-}
-
-// HeadText prints the state before, the events that were pretended, the scores asked for, and what would change.
-func HeadText(before *scheduler.State, events []string, r Result, asked string) string {
-	var b strings.Builder
-	b.WriteString("Current cluster status:\n")
-	writeStatus(&b, before)
-	if len(events) > 0 {
-		b.WriteString("\nPerforming Requested Modifications:\n")
-		for _, l := range events {
-			b.WriteString("  * " + l + "\n")
-		}
-	}
-	if asked != "" {
-		b.WriteString("\nAssignment Scores:\n" + asked)
-	}
-	b.WriteString("\nTransition Summary:\n")
-	for _, c := range r.Decision.Summary {
-		b.WriteString("  * " + c.Text + "\n")
-	}
-	return b.String()
-}
-
-// TailText prints what was carried out and the state after it.
-func TailText(r Result) string {
-	var b strings.Builder
-	b.WriteString("\nExecuting Cluster Transition:\n")
-	for _, x := range r.Executed {
-		if !strings.HasPrefix(x, pretended) {
-			x = "  * " + x
-		}
-		b.WriteString(x + "\n")
-	}
-	b.WriteString("\nRevised Cluster Status:\n")
-	revised := *r.Revised
-	revised.Resources = withoutPending(revised.Resources)
-	writeStatus(&b, &revised)
-	return b.String()
-}
-
-// UtilizationText prints what nodes offer before and after, and what resources take, as crm_simulate --show-utilization
-// does.
-func UtilizationText(o scheduler.Output) string {
-	var b strings.Builder
-	for _, u := range o.Utilization {
-		b.WriteString(u.Text() + "\n")
-	}
-	return b.String()
+// Text prints the result as crm_simulate --simulate does.
+func (r Result) Text() string {
+	return Report{Before: r.Decision.Status, Result: r, Simulate: true}.Text()
 }
 
 // ScoresText prints the scores as crm_simulate --show-scores does.

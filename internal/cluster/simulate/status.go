@@ -105,17 +105,23 @@ func ResourceLines(s *scheduler.State) []string {
 		p.nodes[n.Name] = n
 		p.names = append(p.names, n.Name)
 	}
-	for _, r := range s.Resources {
-		if r.Internal || r.Orphan && r.Role <= scheduler.RoleStopped || gone(r) {
-			continue
+	for _, r := range shownResources(s) {
+		if !r.Internal {
+			p.resource(r, 0)
 		}
-		p.resource(r, 0)
 	}
 	return p.out
 }
 
 // gone tells whether a resource is only known to have been on a node that is gone; that is not shown.
 func gone(r scheduler.ResourceState) bool { return r.ActiveAny && len(r.Nodes) == 0 }
+
+// shownResources leaves out what is only known to have been on a node that is gone.
+func shownResources(s *scheduler.State) []scheduler.ResourceState {
+	return slices.DeleteFunc(slices.Clone(s.Resources), func(r scheduler.ResourceState) bool {
+		return r.Orphan && r.Role <= scheduler.RoleStopped || gone(r)
+	})
+}
 
 type printer struct {
 	nodes map[string]scheduler.NodeState
