@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"holdfast/internal/api"
@@ -84,7 +85,13 @@ func runBalancer(args []string, e environment) int {
 	return clibalancer.Run(args, clibalancer.Env{Root: e.root, Stdout: e.stdout, Stderr: e.stderr})
 }
 
-func runSimulate(args []string, e environment) int { return simulate.Run(args, simulateEnv(e)) }
+// runSimulate takes memory for time, up to a limit: the process ends with its one decision.
+func runSimulate(args []string, e environment) int {
+	const garbage, limit = 400, 700 << 20
+	debug.SetGCPercent(garbage)
+	debug.SetMemoryLimit(limit)
+	return simulate.Run(args, simulateEnv(e))
+}
 
 func runVerify(args []string, e environment) int { return simulate.Verify(args, simulateEnv(e)) }
 

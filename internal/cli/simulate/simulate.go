@@ -97,7 +97,10 @@ func load(file string, live bool, env Env) (doc *cib.Document, notes []string, c
 // decide applies the events, schedules and prints.
 func decide(o options, doc *cib.Document, env Env) (int, error) {
 	now := effectiveTime(o, doc, env)
-	before := scheduler.Schedule(input(doc, now))
+	var before *scheduler.State
+	if !o.events.None() {
+		before = scheduler.Schedule(input(doc, now)).Status
+	}
 	lines, modifications, err := o.events.Apply(doc, now)
 	if err != nil {
 		return exitFailed, err
@@ -105,14 +108,17 @@ func decide(o options, doc *cib.Document, env Env) (int, error) {
 	if err := save(o.input, doc.Bytes()); err != nil {
 		return exitFailed, err
 	}
-	r := core.RunFailing(input(doc, now), o.failing)
+	r := o.decideOn(input(doc, now))
 	if err := saveAll(o, r); err != nil {
 		return exitFailed, err
+	}
+	if before == nil {
+		before = r.Decision.Status
 	}
 	for _, w := range r.Decision.Warnings {
 		fmt.Fprintf(env.Stderr, "warning: %s\n", w)
 	}
-	return exitOK, o.show(core.Report{Before: before.Status, Events: lines, Modifications: modifications, Result: r, Date: o.dateLine(doc),
+	return exitOK, o.show(core.Report{Before: before, Events: lines, Modifications: modifications, Result: r, Date: o.dateLine(doc),
 		Scores: o.scores, Utilization: o.utilization, Attributes: o.attributes, Changes: o.changes || o.graph != "" || o.dot != "" || o.scores || o.utilization,
 		Simulate: o.simulate, Quiet: o.quiet}, env.Stdout)
 }
@@ -123,6 +129,14 @@ func (o options) show(r core.Report, out io.Writer) error {
 	}
 	_, err := io.WriteString(out, r.Text())
 	return err
+}
+
+// decideOn decides, and carries the decision out if what comes of it is wanted.
+func (o options) decideOn(in scheduler.Input) core.Result {
+	if o.simulate || o.output != "" {
+		return core.RunFailing(in, o.failing)
+	}
+	return core.Result{Decision: scheduler.Schedule(in)}
 }
 
 func saveAll(o options, r core.Result) error {
@@ -136,6 +150,9 @@ func saveAll(o options, r core.Result) error {
 		if err := save(o.file, r.After.Bytes()); err != nil {
 			return err
 		}
+	}
+	if o.output == "" {
+		return nil
 	}
 	return save(o.output, r.After.Bytes())
 }

@@ -82,6 +82,12 @@ type Events struct {
 	Inject []OpSpec
 }
 
+// None tells whether nothing is to be pretended.
+func (e Events) None() bool {
+	return e.Quorum == "" && e.Watchdog == "" &&
+		len(e.Up)+len(e.Down)+len(e.Fail)+len(e.Grant)+len(e.Revoke)+len(e.Standby)+len(e.Activate)+len(e.Inject) == 0
+}
+
 // Apply enters the events in the document, and words each as crm_simulate does, and as its <modifications>, nil when there are
 // none. An event about what does not exist is an error, and leaves the document partly changed.
 func (e Events) Apply(doc *cib.Document, now time.Time) (lines []string, modifications *cib.Element, err error) {
