@@ -38,7 +38,8 @@ func (c *call) cibShow() error {
 	return writeFile(file, text)
 }
 
-// cibPush hands the configuration of a file to the cluster, unless the cluster's has changed since the file was begun.
+// cibPush hands the configuration of a file to the cluster, unless the cluster's has changed since the file was begun. With
+// diff-against only what differs from the original is changed, whatever others have changed since.
 func (c *call) cibPush() error {
 	file, original, err := c.pushArgs()
 	if err != nil {
@@ -48,11 +49,19 @@ func (c *call) cibPush() error {
 	if err != nil {
 		return err
 	}
-	if err := validatePush(file, doc); err != nil {
+	base := ""
+	if doc.Root.Get("epoch") != "" { // a bare <configuration> has no version
+		base = doc.Version().String()
+	}
+	if original != "" {
+		if doc, base, err = c.merge(original, file, doc); err != nil {
+			return err
+		}
+	}
+	if doc, err = c.upgrade(file, doc); err != nil {
 		return err
 	}
-	base, err := c.pushBase(doc, original)
-	if err != nil {
+	if err := validatePush(file, doc); err != nil {
 		return err
 	}
 	if err := c.push(doc, base); err != nil {
@@ -113,19 +122,77 @@ func validatePush(file string, doc *cib.Document) error {
 	return nil
 }
 
-// pushBase is the version the change was made from: that of the original, else of the file. A bare <configuration> has none.
-func (c *call) pushBase(doc *cib.Document, original string) (string, error) {
-	if original != "" {
-		old, err := readCIB(original)
-		if err != nil {
-			return "", err
-		}
-		doc = old
+// merge makes the changes between the original and the file in the cluster's present CIB, and gives the version it was.
+func (c *call) merge(original, file string, doc *cib.Document) (merged *cib.Document, base string, err error) {
+	old, err := readPush(original)
+	if err != nil {
+		return nil, "", err
 	}
-	if doc.Root.Get("epoch") == "" {
-		return "", nil
+	now, err := c.live()
+	if err != nil {
+		return nil, "", err
 	}
-	return doc.Version().String(), nil
+	if doc.Root.Child("status") == nil || old.Root.Child("status") == nil { // the status is the cluster's in any case
+		doc, old = &cib.Document{Root: withoutStatus(doc.Root)}, &cib.Document{Root: withoutStatus(old.Root)}
+	}
+	patch, err := cib.DiffContents(old, doc)
+	if err != nil {
+		return nil, "", fmt.Errorf("unable to compare %s with %s: %w", original, file, err)
+	}
+	base = now.Version().String()
+	if patch == nil {
+		return now, base, nil
+	}
+	merged, err = cib.Patch(now, patch)
+	if err != nil {
+		return nil, "", fmt.Errorf("unable to push %s, nothing was changed: what differs from %s does not fit the cluster's present CIB: %w", file, original, err)
+	}
+	return merged, base, nil
+}
+
+func withoutStatus(root *cib.Element) *cib.Element {
+	out := root.Clone()
+	if s := out.Child("status"); s != nil {
+		out.Remove(s)
+	}
+	return out
+}
+
+// upgrade brings a CIB of an older schema to ours, and tells what that changes.
+func (c *call) upgrade(file string, doc *cib.Document) (*cib.Document, error) {
+	next, notes, err := cib.Upgrade(doc)
+	if err != nil {
+		return nil, fmt.Errorf("unable to use %s: %w", file, err)
+	}
+	for _, n := range notes {
+		c.note("upgraded: %s", n)
+	}
+	return next, nil
+}
+
+// cibUpgrade brings the cluster's CIB, or that in a file, to the newest schema.
+func (c *call) cibUpgrade() error {
+	doc, err := c.document()
+	if err != nil {
+		return err
+	}
+	file := c.args.file()
+	next, err := c.upgrade(file, doc)
+	if err != nil {
+		return err
+	}
+	switch {
+	case next == doc:
+	case file != "":
+		err = writeFile(file, next.Bytes())
+	default:
+		err = c.push(next, doc.Version().String())
+	}
+	if err != nil {
+		return err
+	}
+	c.note("Cluster CIB has been upgraded to latest version")
+	return nil
 }
 
 // pushRefused explains a refusal that is due to a change made meanwhile.

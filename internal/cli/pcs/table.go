@@ -53,6 +53,7 @@ func cibVerbs() []verb {
 		{name: "cluster cib", usage: "[FILE] [--config]", run: (*call).cibShow, file: true, options: []string{"config"}},
 		{name: "cluster cib-push", usage: "FILE [--config | scope=configuration | diff-against=ORIGINAL] [--wait[=SECONDS]]", run: (*call).cibPush,
 			options: []string{"config", "wait"}},
+		{name: "cluster cib-upgrade", usage: "", run: (*call).cibUpgrade, file: true},
 		{name: "cluster verify", usage: "[--full]", run: (*call).verify, file: true, options: []string{"full"}},
 	}
 }

@@ -193,11 +193,8 @@ func (o *options) list(name string) *[]string {
 }
 
 func parseDate(s string) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02",
-		"2006-002", "2006-002T15:04", "2006-002T15:04:05", "2006-01-02T15:04", "2006-01-02T15:04:05", "20060102", "20060102T150405"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
-		}
+	if t, ok := cib.ParseDate(s); ok {
+		return t, nil
 	}
 	return time.Time{}, fmt.Errorf("--set-datetime: %q is no date (YYYY-MM-DD HH:MM:SS)", s)
 }

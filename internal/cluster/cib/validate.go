@@ -47,7 +47,7 @@ func (p Problem) String() string {
 }
 
 // Validate checks a document against what the schema and the scheduler demand: sections, ids, references, scores,
-// roles, actions. The problems come in document order.
+// roles, actions, rules and dates, loops of orderings. The problems come in the order of these, each in document order.
 func Validate(doc *Document) []Problem {
 	v := &validator{doc: doc, ids: map[string]*Element{}, resources: map[string]*Element{}}
 	if doc.Root.Name != "cib" {
@@ -61,6 +61,11 @@ func Validate(doc *Document) []Problem {
 	}
 	for _, c := range doc.Root.Child("configuration").Child("constraints").childList() {
 		v.constraint(c)
+	}
+	v.orderings(doc.Root.Child("configuration").Child("constraints"))
+	v.sets(doc.Root.Child("configuration"))
+	if conf := doc.Root.Child("configuration"); conf != nil {
+		v.others(conf)
 	}
 	return v.problems
 }
@@ -92,6 +97,8 @@ func (v *validator) collect(e *Element) {
 	for _, c := range e.childList() {
 		if id, ok := c.Lookup("id"); ok && c.Name != "resource_ref" && c.Name != "role" && c.Name != "obj_ref" {
 			v.id(c, id)
+		} else if !ok && needsID(c) {
+			v.errorf(c, "it needs an id")
 		}
 		if IsResource(c) || c.Name == "template" {
 			v.resources[c.ID()] = c
@@ -101,7 +108,10 @@ func (v *validator) collect(e *Element) {
 }
 
 func (v *validator) id(e *Element, id string) {
-	if !ValidID(id) && e.Name != "node" { // a node's id is a number: the schema has text there
+	if e.Name == "node" {
+		return // a node's id is a number or a name, and no XML id
+	}
+	if !ValidID(id) {
 		v.errorf(e, "%q is not a usable id: it begins with a letter or underscore and holds letters, digits, '-', '_', '.'", id)
 	}
 	if first, dup := v.ids[id]; dup {
@@ -122,7 +132,7 @@ func ValidID(s string) bool {
 }
 
 func (v *validator) nodes() {
-	seen := map[string]bool{}
+	seen, ids := map[string]bool{}, map[string]bool{}
 	for _, n := range v.doc.Root.Child("configuration").Child("nodes").ChildrenNamed("node") {
 		name := n.Get("uname")
 		switch {
@@ -132,6 +142,10 @@ func (v *validator) nodes() {
 			v.errorf(n, "there is another node named %q", name)
 		}
 		seen[name] = true
+		if id := n.ID(); id != "" && ids[id] {
+			v.errorf(n, "there is another node with the id %q", id)
+		}
+		ids[n.ID()] = true
 	}
 }
 
@@ -282,7 +296,7 @@ func (v *validator) orderKind(c *Element) {
 	default:
 		v.errorf(c, "kind is %q: it is Mandatory, Optional or Serialize", k)
 	}
-	if c.Get("first") != "" && c.Get("first") == c.Get("then") {
+	if c.Get("first") != "" && c.Get("first") == c.Get("then") && c.Get("first-action") == c.Get("then-action") {
 		v.errorf(c, "%q is ordered after itself", c.Get("first"))
 	}
 }
@@ -351,7 +365,7 @@ func (v *validator) role(e *Element, attr string) {
 
 func (v *validator) roleValue(e *Element, s string) {
 	switch strings.ToLower(s) {
-	case "stopped", "started", "promoted", "unpromoted", "master", "slave", "unknown":
+	case "#default", "stopped", "started", "promoted", "unpromoted", "master", "slave", "unknown":
 	default:
 		v.errorf(e, "%q is no role: it is Started, Stopped, Promoted or Unpromoted", s)
 	}

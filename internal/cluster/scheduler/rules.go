@@ -173,8 +173,8 @@ func versionPart(parts []string, i int) int {
 
 // testDate evaluates a date expression at now and notes when its value will change.
 func (c *cluster) testDate(e *cib.Element, now time.Time) bool {
-	start, hasStart := parseDate(e.Get("start"))
-	end, hasEnd := parseDate(e.Get("end"))
+	start, hasStart := cib.ParseDate(e.Get("start"))
+	end, hasEnd := cib.ParseDate(e.Get("end"))
 	if d := e.Child("duration"); d != nil && hasStart && !hasEnd {
 		end, hasEnd = addDuration(start, d), true
 	}
@@ -197,22 +197,6 @@ func (c *cluster) noteDate(t time.Time, has bool) {
 	if has {
 		c.recheckAt(t)
 	}
-}
-
-// dateLayouts are the ISO 8601 forms accepted in rules.
-func dateLayouts() []string {
-	return []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z07:00", "2006-01-02T15:04:05",
-		"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02", "2006-002", "20060102T150405", "20060102"}
-}
-
-func parseDate(s string) (time.Time, bool) {
-	s = strings.TrimSpace(s)
-	for _, l := range dateLayouts() {
-		if t, err := time.Parse(l, s); err == nil {
-			return t, true
-		}
-	}
-	return time.Time{}, false
 }
 
 func addDuration(t time.Time, d *cib.Element) time.Time {
