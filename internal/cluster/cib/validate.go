@@ -352,9 +352,17 @@ func (v *validator) score(c *Element) {
 }
 
 func (v *validator) scoreValue(e *Element, what, s string) {
-	if _, ok := ParseScore(s); !ok {
-		v.errorf(e, "%s is %q: it is a number, INFINITY or -INFINITY", what, s)
+	if _, ok := ParseScore(s); ok {
+		return
 	}
+	// Pacemaker reads as many digits as there are, and scripts have written 1.0.
+	if number, _, found := strings.Cut(s, "."); found {
+		if _, ok := ParseScore(number); ok {
+			v.warnf(e, "%s is %q, and counts as %s: it is a whole number, INFINITY or -INFINITY", what, s, number)
+			return
+		}
+	}
+	v.errorf(e, "%s is %q: it is a number, INFINITY or -INFINITY", what, s)
 }
 
 func (v *validator) role(e *Element, attr string) {

@@ -25,7 +25,7 @@ func (g *orderGraph) add(first, then string, why *Element) {
 	g.after[first] = append(g.after[first], orderStep{then, why})
 }
 
-// orderings reports the first loop among mandatory orderings: nothing in it could ever start.
+// orderings warns of the first loop among mandatory orderings, as Pacemaker takes it and starts nothing in it.
 func (v *validator) orderings(constraints *Element) {
 	g := &orderGraph{after: map[string][]orderStep{}}
 	for _, r := range v.doc.Root.Child("configuration").Child("resources").childList() {
@@ -52,7 +52,7 @@ func (v *validator) orderings(constraints *Element) {
 	for i, s := range loop {
 		steps[i] = strings.TrimSuffix(strings.TrimSuffix(s.step, " running"), " start")
 	}
-	v.errorf(at, "these orderings make a loop, so that nothing in it can start: %s, by %s; remove one of them, or make it kind=Optional",
+	v.warnf(at, "these orderings make a loop, so that nothing in it can start: %s, by %s; remove one of them, or make it kind=Optional",
 		strings.Join(slices.Compact(append(steps, steps[0])), ", then "), strings.Join(ids, ", "))
 }
 

@@ -35,6 +35,7 @@ func TestValidate(t *testing.T) {
 		{"a target role that is none", `<primitive id="a" class="lsb" type="x"><meta_attributes id="m"><nvpair id="n" name="target-role" value="Up"/></meta_attributes></primitive>`, "", `"Up" is no role`},
 		{"a colocation with nothing there", db, `<rsc_colocation id="c" rsc="db" with-rsc="fs"/>`, `there is no resource "fs"`},
 		{"a score that is none", db, `<rsc_location id="l" rsc="db" node="n1" score="much"/>`, `score is "much"`},
+		{"a score with a fraction", db, `<rsc_location id="l" rsc="db" node="n1" score="1.0"/>`, `warning: line 6: <rsc_location id="l">: score is "1.0", and counts as 1`},
 		{"a node that is not there", db, `<rsc_location id="l" rsc="db" node="n7" score="1"/>`, `warning: line 6: <rsc_location id="l">: there is no node named "n7"`},
 		{"an order without then", db, `<rsc_order id="o" first="db"/>`, "the attribute then is missing"},
 		{"an order after itself", db, `<rsc_order id="o" first="db" then="db"/>`, "after itself"},
