@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,10 +52,33 @@ const usageText = `usage: holdfast simulate [options]
       --output-as FORMAT   text, xml or json
 `
 
+// unbundled takes short options apart that were written in one word, as in -Ss, and a value from its option, as in -t2020-01-01.
+// What cannot be taken apart stays one word.
+func unbundled(arg string) []string {
+	if len(arg) < 3 || arg[0] != '-' || arg[1] == '-' {
+		return []string{arg}
+	}
+	var out []string
+	for i := 1; i < len(arg); i++ {
+		name := "-" + arg[i:i+1]
+		_, takes := valueOptions(name)
+		switch {
+		case takes && i+1 < len(arg):
+			return append(out, name, arg[i+1:])
+		case !takes && !new(options).flag(name):
+			return []string{arg}
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
 // parse reads the arguments.
 func parse(args []string) (options, error) {
 	o := options{format: "text", repeat: 1, request: strings.Join(append([]string{"crm_simulate"}, args...), " ")}
+	args = slices.Clone(args)
 	for i := 0; i < len(args); i++ {
+		args = slices.Replace(args, i, i+1, unbundled(args[i])...)
 		name, value, hasValue := strings.Cut(args[i], "=")
 		if !strings.HasPrefix(name, "--") {
 			name, value, hasValue = args[i], "", false

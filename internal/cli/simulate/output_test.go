@@ -218,3 +218,11 @@ func TestRefusesOptions(t *testing.T) {
 		}
 	}
 }
+
+func TestShortOptionsInOneWord(t *testing.T) {
+	for arg, want := range map[string]string{"-Ss": "-S -s", "-SsQ": "-S -s -Q", "-Sxfile": "-S -x file", "-t2020-01-01": "-t 2020-01-01", "-S": "-S", "-SZ": "-SZ", "--simulate": "--simulate", "-": "-", "file": "file"} {
+		if got := strings.Join(unbundled(arg), " "); got != want {
+			t.Errorf("%s: %s, want %s", arg, got, want)
+		}
+	}
+}
