@@ -103,13 +103,14 @@ func (r *record) isProbe() bool { return r.task == "monitor" && r.interval == 0 
 func (r *record) isLastFailure() bool { return strings.HasSuffix(r.id, "_last_failure_0") }
 
 // sortRecords puts a history in the order in which things happened. Of the two entries of one failure the one that keeps it in
-// mind comes first.
+// mind comes first. A recurring operation that succeeded and then failed within a second has one call-id in both entries: there
+// the failure is the later.
 func sortRecords(list []record) {
 	slices.SortStableFunc(list, func(a, b record) int {
 		if d := compareRecords(a, b); d != 0 || a.isLastFailure() == b.isLastFailure() {
 			return d
 		}
-		return prefers(a.isLastFailure())
+		return prefers(a.isLastFailure() == (a.rc == b.rc))
 	})
 }
 
