@@ -145,7 +145,10 @@ func (e *Executor) perform(l *lane, j *job) {
 	close(e.changed)
 	e.changed = make(chan struct{})
 	e.mu.Unlock()
-	e.watch.follow(e.cfg.Root, op)
+	active := r.Status == agent.Done && (r.Code == agent.OK || r.Code == agent.RunningPromoted)
+	if e.watch.follow(e.cfg.Root, op) && active && op.Action != "stop" {
+		e.died(op.Resource)
+	}
 	if op.Action == "stop" && r.Status == agent.Done && r.Code == agent.OK {
 		removeCgroup(ocf.Cgroup(e.cfg.Root, op.Resource))
 	}

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,7 @@ type watcher struct {
 	mu    sync.Mutex
 	byFD  map[int]watched
 	byRes map[string]map[int]int // resource -> pid -> pidfd; pid 0 is the cgroup's events file
+	gone  map[string]int         // resource -> the pid in its file that was found gone
 }
 
 type watched struct {
@@ -47,7 +49,7 @@ func newWatcher(died func(string)) (*watcher, error) {
 		_ = unix.Close(ep)
 		return nil, err
 	}
-	w := &watcher{died: died, epoll: ep, event: ev, byFD: map[int]watched{}, byRes: map[string]map[int]int{}}
+	w := &watcher{died: died, epoll: ep, event: ev, byFD: map[int]watched{}, byRes: map[string]map[int]int{}, gone: map[string]int{}}
 	if err := w.add(ev, unix.EPOLLIN); err != nil {
 		_ = unix.Close(ep)
 		_ = unix.Close(ev)
@@ -61,13 +63,15 @@ func (w *watcher) add(fd int, events uint32) error {
 	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
 }
 
-// follow watches what a resource runs now, after one of its operations.
-func (w *watcher) follow(root paths.Root, op agent.Operation) {
+// follow watches what a resource runs now, after one of its operations. It tells whether a process that its pid file names has
+// ended before it could be watched; once for each, since a file may stay behind.
+func (w *watcher) follow(root paths.Root, op agent.Operation) (died bool) {
 	cgroup := ocf.Cgroup(root, op.Resource)
 	members := process.Members(cgroup)
 	pids := roots(members)
-	if pid, ok := pidOf(op.Params["pid"]); ok && !slices.Contains(members, pid) {
-		pids = append(pids, pid)
+	named, ok := pidOf(op.Params["pid"])
+	if ok && !slices.Contains(members, named) {
+		pids = append(pids, named)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,10 +79,11 @@ func (w *watcher) follow(root paths.Root, op agent.Operation) {
 		w.followCgroup(op.Resource, cgroup)
 	}
 	for _, pid := range pids {
-		if len(w.byRes[op.Resource]) < cluster.MaxWatched {
-			w.followProcess(op.Resource, pid)
+		if len(w.byRes[op.Resource]) < cluster.MaxWatched && !w.followProcess(op.Resource, pid) && pid == named && w.gone[op.Resource] != pid {
+			w.gone[op.Resource], died = pid, true
 		}
 	}
+	return died
 }
 
 // roots are the members whose parent is not a member.
@@ -106,15 +111,17 @@ func pidOf(file string) (int, bool) {
 	return pid, err == nil && pid > 1
 }
 
-func (w *watcher) followProcess(resource string, pid int) {
+// followProcess watches a process; false if it has ended already.
+func (w *watcher) followProcess(resource string, pid int) bool {
 	if _, known := w.byRes[resource][pid]; known {
-		return
+		return true
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return // gone already: the next monitor sees it
+		return !errors.Is(err, unix.ESRCH)
 	}
 	w.keep(fd, watched{resource, pid}, unix.EPOLLIN)
+	return true
 }
 
 // followCgroup watches cgroup.events, which polls as POLLPRI when it changes.
