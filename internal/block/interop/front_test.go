@@ -73,7 +73,15 @@ func killRounds() int {
 	if long() {
 		return 20
 	}
-	return 4
+	return 2
+}
+
+// forLong skips what takes minutes on an emulated processor.
+func forLong(t *testing.T) {
+	t.Helper()
+	if !long() {
+		t.Skip("takes minutes: make interop INTEROP=full plays it")
+	}
 }
 
 // killVolume kills the volume's process after a second, and waits for the next to be Primary.
@@ -118,6 +126,7 @@ func TestFrontProcessIsKilled(t *testing.T) {
 
 // The same with a peer: what a dead process had sent, or not, and what its successor is given again, leaves both replicas alike.
 func TestFrontReplicates(t *testing.T) {
+	forLong(t)
 	everyFront(t, func(t *testing.T, g *guest) {
 		dir := t.TempDir()
 		text := fmt.Sprintf(`resource r0 {
@@ -145,6 +154,7 @@ func TestFrontReplicates(t *testing.T) {
 
 // The process is killed while it has as many requests as the kernel gives it, and answers none: the next one gets them all.
 func TestFrontProcessIsKilledWithItsHandsFull(t *testing.T) {
+	forLong(t)
 	everyFront(t, func(t *testing.T, g *guest) {
 		before := g.status().PID
 		g.sh(fmt.Sprintf(`timeout 60 holdfast drbd suspend-io r0
