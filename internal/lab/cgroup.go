@@ -105,18 +105,27 @@ func (c cgroup) frozen() bool {
 	return err == nil && strings.TrimSpace(string(data)) == "1"
 }
 
-// freeze stops every process below at once, and waits until all stand still or the limit is over: processes that wait
-// for I/O uninterruptibly are not counted as frozen by the kernel, but run no code either. It waits for starts under way
-// (openUnfrozen).
-func (c cgroup) freeze(limit time.Duration) error {
+// settled opens the cgroup when no start is under way there (openUnfrozen), and lets none begin until it is closed.
+func (c cgroup) settled(limit time.Duration) (*os.File, error) {
 	dir, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	if !await(limit, func() bool { return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }) {
+		dir.Close()
+		return nil, fmt.Errorf("freeze the cgroup %s: a process has been about to start there for %v", c, limit)
+	}
+	return dir, nil
+}
+
+// freeze stops every process below at once, and waits until all stand still or the limit is over: processes that wait
+// for I/O uninterruptibly are not counted as frozen by the kernel, but run no code either. It waits for starts under way.
+func (c cgroup) freeze(limit time.Duration) error {
+	dir, err := c.settled(limit)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if !await(limit, func() bool { return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }) {
-		return fmt.Errorf("freeze the cgroup %s: a process has been about to start there for %v", c, limit)
-	}
 	return c.stop(limit)
 }
 

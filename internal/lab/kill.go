@@ -46,15 +46,35 @@ func (l *Lab) cutPower(ctx context.Context, s *state, names []string) error {
 	return err
 }
 
+// freezeAtOnce freezes hosts at the same instant. One whose process is between its fork and its exec would hang the starter, and
+// with it whoever else wants to start anything: so that starts under way come first.
+func (l *Lab) freezeAtOnce(names []string) error {
+	var groups []cgroup
+	for _, name := range names {
+		group := l.group.child(name)
+		if !group.exists() {
+			continue
+		}
+		dir, err := group.settled(freezeLimit)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		groups = append(groups, group)
+	}
+	for _, group := range groups {
+		if err := group.write("cgroup.freeze", "1"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // stopAtOnce stops all processes of the hosts where they are, then takes their links down, so that the kernel's sending
 // no reset or FIN for a killed process can be seen.
 func (l *Lab) stopAtOnce(s *state, names []string) error {
-	for _, name := range names {
-		if group := l.group.child(name); group.exists() {
-			if err := group.write("cgroup.freeze", "1"); err != nil {
-				return err
-			}
-		}
+	if err := l.freezeAtOnce(names); err != nil {
+		return err
 	}
 	r, err := openRouter(s)
 	if err != nil {

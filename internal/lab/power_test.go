@@ -139,3 +139,25 @@ func TestFreezeWhileCommandsStart(t *testing.T) {
 	cancel()
 	all.Wait()
 }
+
+// TestKillWhileCommandsStart: the same of power cuts.
+func TestKillWhileCommandsStart(t *testing.T) {
+	l := up(t, lab.Config{Name: "cutting"})
+	ctx, cancel := context.WithCancel(t.Context())
+	h := l.Host("lqi1ecmy03")
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = h.Exec(ctx, "true") // refused while the host is down
+			}
+		})
+	}
+	for range 20 {
+		must(t, h.Kill(t.Context()))
+		sh(t, l.Host("lqi1ecmy04"), "true")
+		must(t, h.Start(t.Context()))
+	}
+	cancel()
+	all.Wait()
+}
