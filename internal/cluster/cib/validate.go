@@ -161,7 +161,9 @@ func (v *validator) resource(r *Element, in string) {
 			v.errorf(r, "a <%s> cannot be inside a <%s>", r.Name, in)
 		}
 		v.members(r, "primitive", "group")
-	case "bundle", "template":
+	case "bundle":
+		v.bundle(r)
+	case "template":
 	default:
 		v.warnf(r, "unknown kind of resource")
 	}
@@ -252,9 +254,7 @@ func (v *validator) metaAttributes(r, set *Element) {
 				v.errorf(nv, "%s of %s is %q, neither true nor false", name, r.ID(), value)
 			}
 		case "clone-max", "clone-node-max", "promoted-max", "promoted-node-max", "master-max", "master-node-max", "clone-min":
-			if n, err := strconv.Atoi(value); err != nil || n < 0 {
-				v.errorf(nv, "%s of %s is %q, not a number from 0 on", name, r.ID(), value)
-			}
+			v.count(nv, name+" of "+r.ID(), value)
 		case "target-role":
 			v.roleValue(nv, value)
 		case "failure-timeout":
@@ -262,6 +262,30 @@ func (v *validator) metaAttributes(r, set *Element) {
 				v.errorf(nv, "failure-timeout of %s: %v", r.ID(), err)
 			}
 		}
+	}
+}
+
+// MaxInstances bounds how many instances a clone, and replicas a bundle, may have: each is something to decide about, whether a
+// node has room for it or not.
+const MaxInstances = 1000
+
+// bundle checks how many replicas are asked for.
+func (v *validator) bundle(r *Element) {
+	for _, box := range r.Children {
+		for _, name := range []string{"replicas", "replicas-per-host"} {
+			if value, ok := box.Lookup(name); ok {
+				v.count(box, name+" of "+r.ID(), value)
+			}
+		}
+	}
+}
+
+func (v *validator) count(e *Element, what, value string) {
+	switch n, err := strconv.Atoi(value); {
+	case err != nil || n < 0:
+		v.errorf(e, "%s is %q, not a number from 0 on", what, value)
+	case n > MaxInstances:
+		v.errorf(e, "%s is %s: more than %d are not decided about", what, value, MaxInstances)
 	}
 }
 

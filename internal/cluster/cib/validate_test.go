@@ -32,6 +32,7 @@ func TestValidate(t *testing.T) {
 		{"a clone with two", `<clone id="c">` + strings.ReplaceAll(db, `"db"`, `"x"`) + strings.ReplaceAll(db, `"db"`, `"y"`) + `</clone>`, "", "put them in a group"},
 		{"a clone in a group", `<group id="g"><clone id="c">` + db + `</clone></group>`, "", "cannot be inside"},
 		{"a number that is none", `<clone id="c"><meta_attributes id="m"><nvpair id="n" name="clone-max" value="two"/></meta_attributes>` + db + `</clone>`, "", "not a number"},
+		{"more instances than can be decided about", `<clone id="c"><meta_attributes id="m"><nvpair id="n" name="clone-max" value="2000000000"/></meta_attributes>` + db + `</clone>`, "", "clone-max of c is 2000000000: more than 1000"},
 		{"a target role that is none", `<primitive id="a" class="lsb" type="x"><meta_attributes id="m"><nvpair id="n" name="target-role" value="Up"/></meta_attributes></primitive>`, "", `"Up" is no role`},
 		{"a colocation with nothing there", db, `<rsc_colocation id="c" rsc="db" with-rsc="fs"/>`, `there is no resource "fs"`},
 		{"a score that is none", db, `<rsc_location id="l" rsc="db" node="n1" score="much"/>`, `score is "much"`},

@@ -222,8 +222,8 @@ func readBundleSpec(e *cib.Element) (spec *bundleSpec, problem string) {
 	s.replicas = intOr(box.Get("replicas"), max(1, s.promotedMax))
 	s.perHost = max(1, intOr(box.Get("replicas-per-host"), 1))
 	s.replicas = max(1, s.replicas)
-	if s.replicas > maxReplicas {
-		return nil, "more than " + strconv.Itoa(maxReplicas) + " replicas"
+	if s.replicas > cib.MaxInstances {
+		return nil, "more than " + strconv.Itoa(cib.MaxInstances) + " replicas"
 	}
 	net := e.Child("network")
 	s.readNetwork(net)
@@ -243,9 +243,6 @@ func readBundleSpec(e *cib.Element) (spec *bundleSpec, problem string) {
 	s.ports = append(s.ports, portMapping{s.controlPort, s.controlPort})
 	return s, ""
 }
-
-// maxReplicas bounds what one element of a CIB can make of itself.
-const maxReplicas = 10000
 
 func (s *bundleSpec) readNetwork(net *cib.Element) {
 	s.firstIP, s.nic = net.Get("ip-range-start"), net.Get("host-interface")

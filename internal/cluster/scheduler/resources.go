@@ -273,6 +273,10 @@ func (c *cluster) readClone(r *resource) bool {
 	r.unique = boolOr(m["globally-unique"], false)
 	r.promotable = r.xml.Name == "master" || boolOr(m["promotable"], false)
 	r.max = intOr(m["clone-max"], c.placesForInstances())
+	if r.max > cib.MaxInstances {
+		c.warn("clone " + r.id + ": clone-max " + m["clone-max"] + " is too large; acting as " + strconv.Itoa(cib.MaxInstances))
+		r.max = cib.MaxInstances
+	}
 	r.nodeMax = intOr(m["clone-node-max"], 1)
 	if r.nodeMax > 1 && !r.unique {
 		c.warn("clone " + r.id + ": clone-node-max above 1 needs globally-unique=true; acting as 1")
