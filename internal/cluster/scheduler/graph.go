@@ -22,10 +22,33 @@ func (c *cluster) buildGraph() *transition.Graph {
 	}
 	c.settleClones()
 	for _, a := range c.actions {
+		c.giveWay(a)
+	}
+	for _, a := range c.actions {
 		c.dump(g, a)
 	}
 	slices.SortFunc(g.Actions, func(x, y *transition.Action) int { return cmp.Compare(x.ID, y.ID) })
 	return g
+}
+
+// giveWay drops orderings that yield where they would close a circle: dump breaks a circle where it happens to meet it, and that
+// could be between the stop of a resource and its start elsewhere.
+func (c *cluster) giveWay(a *action) {
+	a.before = slices.DeleteFunc(a.before, func(l *link) bool {
+		return l.yields && c.wanted(a) && c.wanted(l.first) && c.waits(l.first, a, map[*action]bool{})
+	})
+}
+
+// waits tells whether one action waits for another in the graph, through any others.
+func (c *cluster) waits(a, first *action, seen map[*action]bool) bool {
+	if a == first {
+		return true
+	}
+	if seen[a] || !c.wanted(a) {
+		return false
+	}
+	seen[a] = true
+	return slices.ContainsFunc(a.before, func(l *link) bool { return c.wantedInput(a, l) && c.waits(l.first, first, seen) })
 }
 
 // settleClones derives the final properties of clones' actions from those of their instances.

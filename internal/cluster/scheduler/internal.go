@@ -96,8 +96,9 @@ func (c *cluster) orderAfterMember(g, last, m *resource) {
 	c.orderTasks(last, "start", m, "start", impliesThen|runnableLeft)
 	c.orderTasks(m, "stop", last, "stop", orderPlain|restarts)
 	if len(last.runningOn) == 0 && len(m.runningOn) > 0 {
-		// A member before it is down: it must be restarted around the start of that one.
-		c.orderTasks(last, "start", m, "stop", orderPlain)
+		// A member before it is down: it must be restarted around the start of that one. Where those before move as well, that one
+		// starts only once all have stopped.
+		c.addOrdering(&ordering{firstRsc: last, firstTask: "start", thenRsc: m, thenTask: "stop", flags: orderPlain, yields: true})
 	}
 	if g.isPromotable() {
 		c.orderTasks(last, "promote", m, "promote", impliesThen|runnableLeft)

@@ -130,6 +130,7 @@ func invariants(t *testing.T, in scheduler.Input, out scheduler.Output) {
 		}
 	}
 	startsAfterFencing(t, out.Graph, byID)
+	startsAfterStops(t, out.Graph, byID)
 	w := transition.NewWalker(out.Graph, 0)
 	for !w.Complete() {
 		for _, a := range w.Ready() {
@@ -154,6 +155,22 @@ func startsAfterFencing(t *testing.T, g *transition.Graph, byID map[int]*transit
 		fence, ok := fenced[a.Node]
 		if ok && a.Kind == transition.Resource && (a.Task == "start" || a.Task == "promote") && !follows(byID, a, func(x *transition.Action) bool { return x.ID == fence }) {
 			t.Errorf("%s on %s does not wait for that node's fencing", a.Key, a.Node)
+		}
+	}
+}
+
+// startsAfterStops: what runs somewhere and is to run elsewhere starts there only when it has stopped here.
+func startsAfterStops(t *testing.T, g *transition.Graph, byID map[int]*transition.Action) {
+	t.Helper()
+	for _, start := range g.Actions {
+		if _, instance := start.Attrs["CRM_meta_clone"]; start.Kind != transition.Resource || start.Task != "start" || instance {
+			continue
+		}
+		for _, stop := range g.Actions {
+			if stop.Kind == transition.Resource && stop.Task == "stop" && stop.Resource == start.Resource &&
+				!follows(byID, start, func(x *transition.Action) bool { return x.ID == stop.ID }) {
+				t.Errorf("%s starts on %s without waiting for its stop on %s", start.Resource, start.Node, stop.Node)
+			}
 		}
 	}
 }

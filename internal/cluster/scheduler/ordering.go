@@ -59,6 +59,7 @@ type ordering struct {
 	firstTask, thenTask     string
 	firstAction, thenAction *action
 	flags                   order
+	yields                  bool // gives way where first must wait for then
 }
 
 // link is an ordering between two actions.
@@ -66,6 +67,7 @@ type link struct {
 	first, then *action
 	flags       order
 	replaced    order // the flags another ordering has taken over, so that this one is not made again
+	yields      bool  // as of the ordering
 }
 
 // addOrdering adds orderings, each with what it means for live migrations.
@@ -352,7 +354,9 @@ func (c *cluster) applyThen(first *action, then *resource, o *ordering) {
 	}
 	for _, t := range thens {
 		if first != nil {
-			orderActions(first, t, flags)
+			if orderActions(first, t, flags) {
+				t.before[len(t.before)-1].yields = o.yields
+			}
 		} else if o.flags&impliesThen != 0 {
 			t.runnable = false
 		}
