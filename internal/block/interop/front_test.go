@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/kernel/frontend"
 )
 
 // everyFront runs a test with each front end. FUSE + loop, which other packages test without a machine, is for the long version.
@@ -201,7 +202,7 @@ cat /tmp/wait.log`)
 	})
 }
 
-// Without a configuration the kernel is asked: ublk if there is a driver, NBD if there is not, FUSE if there is neither. A device in
+// With auto the kernel is asked: ublk if there is a driver, NBD if there is not, FUSE if there is neither. A device in
 // use keeps its front end whatever the configuration says meanwhile.
 func TestFrontIsChosen(t *testing.T) {
 	g := needFront(t, api.FrontFUSE)
@@ -217,7 +218,7 @@ func TestFrontIsChosen(t *testing.T) {
 		if c.hide != "" {
 			g.sh(hide(c.hide))
 		}
-		g.use("")
+		g.use(frontend.Auto)
 		if st := g.status(); st.Front != c.want {
 			t.Errorf("with %q hidden too: %s on %s, want %s", c.hide, st.Front, st.Kernel, c.want)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/kernel/frontend"
 )
 
 // frontFlavour has a kernel with ublk, NBD and FUSE.
@@ -114,18 +115,14 @@ umount /data 2>/dev/null || true
 timeout 60 holdfast drbd down r0
 timeout 60 holdfast drbd up r0
 timeout 60 holdfast drbd primary r0`)
-	if st := g.status(); st.Front != front && front != "" {
+	if st := g.status(); st.Front != front && front != frontend.Auto {
 		g.t.Fatalf("the front end is %q on %s, want %s", st.Front, st.Kernel, front)
 	}
 }
 
-// choose writes the configuration; empty removes it.
+// choose writes the configuration.
 func (g *guest) choose(front string) {
 	g.t.Helper()
-	if front == "" {
-		g.sh("rm -f /etc/holdfast/volume.json")
-		return
-	}
 	g.sh(fmt.Sprintf(`echo '{"frontend": "%s"}' > /etc/holdfast/volume.json`, front))
 }
 

@@ -27,11 +27,15 @@ import (
 // Auto takes the first of ublk, nbd and fuse that this host has; the others are api's Front constants.
 const Auto = "auto"
 
+// Default is what volumes have when nothing is said: the front end that clusters have been broken on, in the lab. Auto is for a
+// host whose operator has tried it.
+const Default = api.FrontFUSE
+
 // Variable, in a process's environment, overrides volume.json. The lab sets it, so that its hosts leave the machine's modules
 // alone.
 const Variable = "HOLDFAST_FRONTEND"
 
-// Policy is what an installation wants: volume.json, whose keys are the ones below. Without the file everything is Auto.
+// Policy is what an installation wants: volume.json, whose keys are the ones below. Without the file everything is Default.
 type Policy struct {
 	// Frontend is for all volumes of the host: auto, ublk, nbd or fuse.
 	Frontend string `json:"frontend"`
@@ -43,7 +47,7 @@ type Policy struct {
 // that somebody wanted elsewhere must not come up as if nothing had been said.
 func LoadPolicy(root paths.Root) (Policy, error) {
 	path := filepath.Join(root.Etc(), "volume.json")
-	p := Policy{Frontend: Auto}
+	p := Policy{Frontend: Default}
 	text, err := os.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(text, &p)
@@ -52,7 +56,7 @@ func LoadPolicy(root paths.Root) (Policy, error) {
 		return Policy{}, fmt.Errorf("read which front end the volumes want: %s: %w", path, err)
 	}
 	if p.Frontend == "" {
-		p.Frontend = Auto
+		p.Frontend = Default
 	}
 	if v := os.Getenv(Variable); v != "" {
 		p, path = Policy{Frontend: v}, "environment variable "+Variable

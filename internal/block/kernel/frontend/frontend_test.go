@@ -20,10 +20,10 @@ func TestLoadPolicy(t *testing.T) {
 		want           map[string]string // resource to front end
 		err            string
 	}{
-		"no file":             {want: map[string]string{"r0": Auto}},
-		"empty object":        {text: "{}", want: map[string]string{"r0": Auto}},
+		"no file":             {want: map[string]string{"r0": Default}},
+		"empty object":        {text: "{}", want: map[string]string{"r0": Default}},
 		"all":                 {text: `{"frontend":"nbd"}`, want: map[string]string{"r0": api.FrontNBD}},
-		"one":                 {text: `{"volumes":{"r1":"fuse"}}`, want: map[string]string{"r0": Auto, "r1": api.FrontFUSE}},
+		"one":                 {text: `{"volumes":{"r1":"fuse"}}`, want: map[string]string{"r0": Default, "r1": api.FrontFUSE}},
 		"variable":            {text: `{"frontend":"nbd","volumes":{"r1":"fuse"}}`, variable: "ublk", want: map[string]string{"r0": api.FrontUBLK, "r1": api.FrontUBLK}},
 		"unknown":             {text: `{"frontend":"iscsi"}`, err: `"iscsi" does not exist`},
 		"unknown for one":     {text: `{"volumes":{"r1":"iscsi"}}`, err: `"iscsi" does not exist`},
