@@ -117,6 +117,9 @@ type VolumeView struct {
 	Version uint64    `json:"version"` // of U; grows with every change of U within the life of the volume
 	Primary string    `json:"primary"` // node, or empty
 	U       []Replica `json:"u"`
+	// Leaning: a Primary without a disk may have written to the one replica in U; a new generation of that finds every block of
+	// others out of sync.
+	Leaning bool `json:"leaning,omitempty"`
 	// TLS names the files for the replication connections of a bound volume.
 	TLS *TLSFiles `json:"tls,omitempty"`
 }

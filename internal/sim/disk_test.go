@@ -74,3 +74,19 @@ func TestLeaningPrimaryLosesItsPeer(t *testing.T) {
 	s.repair(primary)
 	s.end()
 }
+
+// S5: the last disk hears that it is the last only when the Primary that leaned on it is gone.
+func TestKeeperHearsLateThatItIsTheLast(t *testing.T) {
+	s := newStory(t, Options{})
+	primary, other := s.sides()
+	other.stopDaemon()
+	primary.disk.failing = errDisk
+	s.until("the Primary out of U", func() bool { return !s.inU(primary) && s.inU(other) })
+	s.acks(3)
+	primary.killVolume()
+	primary.volumeGone()
+	s.until("no Primary in the log", func() bool { return s.truth.volume.Primary == "" })
+	other.startDaemon()
+	s.repair(primary)
+	s.end()
+}

@@ -215,9 +215,10 @@ func (m *Machine) takeGeneration() {
 	if !planted.GenerationForgotten {
 		m.uuids = m.uuids.NewCurrent(parse(r.Generation), m.primary())
 	}
-	m.do(WriteBitmap, Store)
-	if m.soleKeeper() && !planted.KeeperForgets {
-		m.markAll()
+	if m.view.Leaning && !planted.KeeperForgets {
+		m.markAll() // with the generation: neither is on disk without the other
+	} else {
+		m.do(WriteBitmap, Store)
 	}
 	m.log("new current UUID " + m.uuids.String())
 	if m.primary() && m.frozen == "" {

@@ -68,8 +68,7 @@ func (m *Machine) meetsServer() bool {
 	return !m.outOfU() || m.peer.disk == generation.UpToDate && m.peerDiskInU() && m.link.PeerInstance == m.instance
 }
 
-// soleKeeper: the log gives this disk a new generation because the Primary has lost its own. Every block may be written to
-// now without the other disk having it.
+// soleKeeper: the log gives this disk a new generation because the Primary has lost its own, and lives on this one.
 func (m *Machine) soleKeeper() bool {
 	_, in := m.entry(m.view.Primary)
 	return !m.primary() && m.view.Primary != "" && !m.isSelf(m.view.Primary) && !in

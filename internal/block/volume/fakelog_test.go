@@ -33,6 +33,7 @@ type fakeLog struct {
 	version uint64
 	primary string
 	unclean bool
+	leaning bool
 	u       []api.Replica
 	wants   []api.VolumeWant
 	down    map[string]bool
@@ -48,7 +49,7 @@ func newFakeLog(p *pair) *fakeLog {
 }
 
 func (l *fakeLog) view(n *node) api.VolumeView {
-	return api.VolumeView{Bound: true, Adopted: l.adopted, Branch: l.branch, Epoch: l.epoch, Version: l.version, Primary: l.primary, U: slices.Clone(l.u), TLS: l.tls[n.name]}
+	return api.VolumeView{Bound: true, Adopted: l.adopted, Branch: l.branch, Epoch: l.epoch, Version: l.version, Primary: l.primary, U: slices.Clone(l.u), Leaning: l.leaning, TLS: l.tls[n.name]}
 }
 
 // publish sends the record to every node that is up.
@@ -138,6 +139,7 @@ func (l *fakeLog) want(n *node, w api.VolumeWant) {
 		if !slices.ContainsFunc(l.u, func(r api.Replica) bool { return r.Node == w.Remove }) || !l.keepOnly(l.notNode(w.Remove), w.Generation) {
 			return
 		}
+		l.leaning = l.leaning || w.Remove == n.name
 	case w.Add != nil:
 		for _, r := range l.u {
 			if r.Node == w.Add.Node || r.PrevGeneration != "" || r.Generation != w.Add.Generation {
@@ -146,6 +148,7 @@ func (l *fakeLog) want(n *node, w api.VolumeWant) {
 		}
 		l.u = append(slices.Clone(l.u), *w.Add)
 		l.version++
+		l.leaning = false
 	}
 	l.publish()
 }

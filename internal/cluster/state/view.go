@@ -130,6 +130,9 @@ type Volume struct {
 	LastPrimary string `json:"last_primary,omitempty"`
 	// Unclean: the last tenure ended without a demotion; the next promotion takes every other replica out of U (S5).
 	Unclean bool `json:"unclean,omitempty"`
+	// Leaning: a Primary whose own disk failed has left U, and may since have written to the replica left alone. Nobody but that
+	// Primary knows what: until another replica enters U, each may lack anything.
+	Leaning bool `json:"leaning,omitempty"`
 	// U, sorted by node; never empty while Adopted.
 	U []api.Replica `json:"u,omitempty"`
 }
@@ -156,7 +159,7 @@ func (v Volume) Holds(node, deviceUUID, generation string) bool {
 // to add.
 func (v *View) VolumeView(volume, node string) api.VolumeView {
 	r := v.Volumes[volume]
-	return api.VolumeView{Bound: true, Node: node, Adopted: r.Adopted, Branch: v.Cluster.Branch, Epoch: r.Epoch, Version: r.Version, Primary: r.Primary, U: r.U}
+	return api.VolumeView{Bound: true, Node: node, Adopted: r.Adopted, Branch: v.Cluster.Branch, Epoch: r.Epoch, Version: r.Version, Primary: r.Primary, U: r.U, Leaning: r.Leaning}
 }
 
 // SameView tells whether the volume processes have nothing new to learn from o.

@@ -191,6 +191,7 @@ func (c *VolumeRemove) apply(t *tx) (Result, error) {
 	if v, err = v.keepOnly(func(r api.Replica) bool { return r.Node != c.Remove }, c.NewGeneration); err != nil {
 		return v.result(), err
 	}
+	v.Leaning = v.Leaning || c.Remove == c.Node
 	t.setVolume(v)
 	return v.result(), nil
 }
@@ -233,6 +234,7 @@ func (c *VolumeAdd) apply(t *tx) (Result, error) {
 	v.U = append(slices.Clone(v.U), settled(c.Add))
 	slices.SortFunc(v.U, byNode)
 	v.Version++
+	v.Leaning = false
 	t.setVolume(v)
 	return v.result(), nil
 }
@@ -286,7 +288,7 @@ func (c *VolumeForget) apply(t *tx) (Result, error) {
 	}
 	text := fmt.Sprintf("volume %s forgotten; its up-to-date replicas were on %s", c.Name, v.nodes())
 	if c.Node == "" {
-		v.Adopted, v.U, v.Unclean = false, nil, false
+		v.Adopted, v.U, v.Unclean, v.Leaning = false, nil, false, false
 		v.Version++
 	} else {
 		if _, in := v.Replica(c.Node); !in {
