@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -318,8 +317,24 @@ func (n *node) flush() {
 
 func (n *node) size() int64 { return n.last().SizeBytes }
 
-// identical compares the data areas of both disks.
+// arrival bounds the wait for what is on its way to a disk.
+const arrival = 20 * time.Second
+
+// identical compares the two disks, until they are equal. With protocols A and B what the Primary's application has been told is
+// written may still be on its way to the other disk: nothing here tells when it has arrived but the disk.
 func (n *node) identical(v *machine) {
+	n.t.Helper()
+	difference := n.difference(v)
+	for deadline := time.Now().Add(arrival); difference != "" && time.Now().Before(deadline); time.Sleep(pollEvery) {
+		difference = n.difference(v)
+	}
+	if difference != "" {
+		n.t.Fatal(difference)
+	}
+}
+
+// difference says where the disks differ first, empty if they do not.
+func (n *node) difference(v *machine) string {
 	n.t.Helper()
 	x, err := os.ReadFile(n.path)
 	must(n.t, err)
@@ -329,14 +344,12 @@ func (n *node) identical(v *machine) {
 	if size == 0 || size > int64(len(x)) || size > int64(len(y)) {
 		n.t.Fatalf("the device has %d bytes, the disks %d and %d", size, len(x), len(y))
 	}
-	if bytes.Equal(x[:size], y[:size]) {
-		return
-	}
 	for i := range size {
 		if x[i] != y[i] {
-			n.t.Fatalf("the replicas differ, first at byte %d (block %d): %x here, %x in the machine", i, i/4096, x[i], y[i])
+			return fmt.Sprintf("the replicas differ, first at byte %d (block %d): %x here, %x in the machine", i, i/4096, x[i], y[i])
 		}
 	}
+	return ""
 }
 
 func aligned(n int) []byte { return backing.Buffer(n) }

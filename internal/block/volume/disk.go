@@ -6,6 +6,7 @@ import (
 
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/block/wire"
 	"holdfast/internal/block/writepath"
 )
 
@@ -68,6 +69,7 @@ var errDiskFailed = errors.New("the backing disk failed")
 func (e *engine) newPath() *writepath.Core {
 	p := writepath.New(e.store.size, e.store.log, e.store.bits)
 	p.SetForeign(e.foreign())
+	p.SetUnordered(e.protocol() != wire.ProtocolC)
 	p.Forgive(e.onIOError() == "pass_on")
 	return p
 }
@@ -108,6 +110,7 @@ func (e *engine) pathWithout() {
 	}
 	e.path, e.ops, e.logJob = writepath.NewWithout(e.target.Size()), nil, false
 	e.path.SetForeign(e.foreign())
+	e.path.SetUnordered(e.protocol() != wire.ProtocolC)
 }
 
 // missing tells whether the local disk lacks a part of a range: while it is Inconsistent, what is out of sync.

@@ -115,6 +115,7 @@ type Core struct {
 	started     uint64 // flush groups begun
 	forced      bool   // a group is wanted although nobody waits for it
 	foreign     bool   // see SetForeign
+	unordered   bool   // see SetUnordered
 	barrier     uint32 // number of the last barrier sent
 	epochWrites uint32
 
@@ -347,6 +348,9 @@ func (c *Core) feedLog() {
 // start carries an operation out, here and there.
 func (c *Core) start(id ID) {
 	o := &c.ops[id]
+	if c.awaitsBarrier(id) {
+		return
+	}
 	o.phase, o.local = running, true
 	if c.peer == Up {
 		c.send(id)

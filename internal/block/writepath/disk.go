@@ -104,6 +104,9 @@ func (c *Core) startThere(id ID) {
 		c.finish(id, ErrNoData)
 		return
 	}
+	if c.awaitsBarrier(id) {
+		return
+	}
 	c.ops[id].phase = running
 	c.send(id)
 }

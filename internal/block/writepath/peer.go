@@ -135,6 +135,27 @@ func (c *Core) Unconfirmed() bool {
 // never confirms that a resync alone is durable; a block it has acknowledged counts as in sync then, as with DRBD.
 func (c *Core) SetForeign(foreign bool) { c.foreign = foreign }
 
+// SetUnordered says, before PeerUp, whether the peer acknowledges writes before it has written them (protocols A and B). Then it may
+// carry those of one epoch out in any order, also two of one range of which the second was asked for when the first was completed.
+func (c *Core) SetUnordered(unordered bool) { c.unordered = unordered }
+
+// awaitsBarrier has a write of a range that the open epoch has a write of wait until that epoch is closed. It tells whether the
+// write has been put off: another flush is under way.
+func (c *Core) awaitsBarrier(id ID) bool {
+	o := &c.ops[id]
+	if !c.unordered || c.peer != Up || !c.current.overlap(o.Span) {
+		return false
+	}
+	c.forced = true
+	c.startGroup()
+	if !c.current.overlap(o.Span) {
+		return false
+	}
+	o.phase = ready
+	c.waitReady = append(c.waitReady, id)
+	return true
+}
+
 // Resynced tells that the peer has written a range of the resync (in its volatile cache at least).
 func (c *Core) Resynced(s Span) {
 	c.oos.ClearBytes(s.Start, s.Len(), c.size)

@@ -1,6 +1,10 @@
 package writepath
 
-import "holdfast/internal/block/metadata"
+import (
+	"slices"
+
+	"holdfast/internal/block/metadata"
+)
 
 // spans is a set of ranges, kept as they came; neighbours that follow one another are joined.
 type spans []Span
@@ -14,6 +18,11 @@ func (s *spans) add(r Span) {
 		}
 	}
 	*s = append(*s, r)
+}
+
+// overlap tells whether any of the ranges has a byte of r.
+func (s spans) overlap(r Span) bool {
+	return slices.ContainsFunc(s, func(x Span) bool { return x.Start < r.End && r.Start < x.End })
 }
 
 func (s *spans) reset() { *s = (*s)[:0] }
