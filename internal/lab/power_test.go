@@ -153,7 +153,7 @@ func TestKillWhileCommandsStart(t *testing.T) {
 			}
 		})
 	}
-	for range 20 {
+	for range 8 {
 		must(t, h.Kill(t.Context()))
 		sh(t, l.Host("lqi1ecmy04"), "true")
 		must(t, h.Start(t.Context()))
