@@ -68,10 +68,15 @@ var errDiskFailed = errors.New("the backing disk failed")
 // newPath makes the write path of the disk there is.
 func (e *engine) newPath() *writepath.Core {
 	p := writepath.New(e.store.size, e.store.log, e.store.bits)
-	p.SetForeign(e.foreign())
-	p.SetUnordered(e.protocol() != wire.ProtocolC)
+	e.tellOfPeer(p)
 	p.Forgive(e.onIOError() == "pass_on")
 	return p
+}
+
+// tellOfPeer tells a write path what kind of peer it will have.
+func (e *engine) tellOfPeer(p *writepath.Core) {
+	p.SetForeign(e.foreign())
+	p.SetUnordered(e.protocol() != wire.ProtocolC)
 }
 
 // dropDisk: the Primary goes on without its disk.
@@ -109,8 +114,7 @@ func (e *engine) pathWithout() {
 		return
 	}
 	e.path, e.ops, e.logJob = writepath.NewWithout(e.target.Size()), nil, false
-	e.path.SetForeign(e.foreign())
-	e.path.SetUnordered(e.protocol() != wire.ProtocolC)
+	e.tellOfPeer(e.path)
 }
 
 // missing tells whether the local disk lacks a part of a range: while it is Inconsistent, what is out of sync.

@@ -110,8 +110,7 @@ func (e *engine) linkUp(l *replica.Link, attempt int) {
 	e.machine.SetNoData(e.cfg.Resource.Setting().Text("on-no-data-accessible", "io-error") == "suspend-io")
 	e.machine.SetPolicies(e.cfg.Resource.Net().Bool("always-asbp", false))
 	if e.path != nil {
-		e.path.SetForeign(e.foreign())
-		e.path.SetUnordered(e.protocol() != wire.ProtocolC)
+		e.tellOfPeer(e.path)
 	}
 	l.Start(e.pool, func(p replica.Packet) { e.inbox.post(event{link: l, packet: decode(p)}) },
 		func(reason string, silent bool) { e.inbox.call(func() { e.linkDown(l, reason, silent) }) })
