@@ -53,6 +53,7 @@ type engine struct {
 	dropped []func()          // wait for the disk to be given back
 
 	front     kernel.Frontend
+	opening   bool // the front end is being made
 	frontSize int64
 	// frontNumber is the device number, MAJOR:MINOR.
 	frontNumber string
@@ -68,7 +69,7 @@ type engine struct {
 	bitmapAt    clock.Boottime
 	failure     error // ends the process
 	finished    bool
-	deferred    []func() // wait for the drain of an old connection
+	deferred    []func() // wait for the drain of an old connection, or for the kernel's device to be there
 	replies     map[uint64]func(api.VolumeReply)
 	nextReply   uint64
 
@@ -319,7 +320,7 @@ func (e *engine) tick() {
 func (e *engine) follow() {
 	e.followPolicy()
 	e.followWant()
-	if e.conn.peerJobs == 0 && len(e.deferred) > 0 {
+	if e.conn.peerJobs == 0 && !e.opening && len(e.deferred) > 0 {
 		list := e.deferred
 		e.deferred = nil
 		for _, f := range list {

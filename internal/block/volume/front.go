@@ -13,13 +13,19 @@ import (
 	"holdfast/internal/blockdev"
 )
 
-// openFrontend makes the kernel's device and the links to it. It runs beside the engine, because the kernel reads a new
-// device at once.
+// openFrontend makes the kernel's device and the links to it. It runs beside the engine, because the kernel reads and flushes
+// a new device at once. No role is taken meanwhile: a Primary's flush may have to wait for the cluster's log, and who makes
+// somebody Primary wants to use the device.
 func (e *engine) openFrontend(done func(api.VolumeReply)) {
-	if e.cfg.Frontend == nil || e.front != nil {
+	switch {
+	case e.cfg.Frontend == nil || e.front != nil:
 		done(api.VolumeReply{})
 		return
+	case e.opening:
+		e.deferred = append(e.deferred, func() { e.openFrontend(done) })
+		return
 	}
+	e.opening = true
 	t, size := e.target, e.target.Size()
 	go func() {
 		f, err := e.cfg.Frontend(t)
@@ -31,6 +37,7 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 			}
 		}
 		e.inbox.call(func() {
+			e.opening = false
 			if err != nil {
 				done(failed(codeFailed, "%d: Failure: %v", e.volume.Minor, err))
 				return
@@ -45,6 +52,10 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 
 // closeFrontend takes the kernel's device away; it fails while somebody uses it.
 func (e *engine) closeFrontend(done func(api.VolumeReply)) {
+	if e.opening {
+		e.deferred = append(e.deferred, func() { e.closeFrontend(done) })
+		return
+	}
 	f := e.front
 	if f == nil {
 		done(api.VolumeReply{})

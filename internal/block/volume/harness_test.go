@@ -247,7 +247,8 @@ func (n *node) view(v api.VolumeView) {
 	n.send(api.VolumeMessage{View: &v})
 }
 
-func (n *node) do(d api.VolumeDo) api.VolumeReply {
+// ask sends a verb; its answer will come.
+func (n *node) ask(d api.VolumeDo) <-chan api.VolumeReply {
 	n.t.Helper()
 	ch := make(chan api.VolumeReply, 1)
 	var id uint64
@@ -257,6 +258,16 @@ func (n *node) do(d api.VolumeDo) api.VolumeReply {
 		n.replies[id] = ch
 	})
 	n.send(api.VolumeMessage{ID: id, Do: &d})
+	return ch
+}
+
+func (n *node) do(d api.VolumeDo) api.VolumeReply {
+	n.t.Helper()
+	return n.answer(d, n.ask(d))
+}
+
+func (n *node) answer(d api.VolumeDo, ch <-chan api.VolumeReply) api.VolumeReply {
+	n.t.Helper()
 	select {
 	case r := <-ch:
 		return r

@@ -141,9 +141,9 @@ func attachOf(s *store) peer.Attach {
 	return peer.Attach{UUIDs: s.sb.UUIDs, Device: s.sb.DeviceUUID, Flags: s.sb.Flags, Size: s.size}
 }
 
-// doPrimary promotes once no write of an earlier connection or tenure is under way.
+// doPrimary promotes once no write of an earlier connection or tenure is under way, and the kernel's device is there.
 func (e *engine) doPrimary(do api.VolumeDo, done func(api.VolumeReply)) {
-	if e.conn.peerJobs > 0 {
+	if e.conn.peerJobs > 0 || e.opening {
 		e.deferred = append(e.deferred, func() { e.doPrimary(do, done) })
 		return
 	}
