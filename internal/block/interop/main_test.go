@@ -5,12 +5,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 )
 
-// What the kit is told: our own namespace and state, so that a developer's machines are left alone.
+// What the kit is told: a namespace and a state of this run, so that a developer's machines and another run's are left alone.
 const (
-	namespace = "hfinterop"
+	// namespaces is the beginning of a namespace's name; the process that made it follows.
+	namespaces = "hfinterop-"
 	insideEnv = "HOLDFAST_INTEROP_INSIDE" // the state directory, in the process within the namespace
 	wantedEnv = "HOLDFAST_INTEROP"        // set by `make interop`; `full` for the long versions
 )
@@ -101,9 +104,12 @@ func outside() (int, error) {
 	if err := prepare(state); err != nil {
 		return 0, err
 	}
-	exec.Command("ip", "netns", "del", namespace).Run() // of a run that was killed
+	removeAbandoned()
+	namespace := namespaces + strconv.Itoa(os.Getpid())
 	defer exec.Command("ip", "netns", "del", namespace).Run()
-	if out, err := kitCommand(state, "run2.sh", "net").CombinedOutput(); err != nil {
+	net := kitCommand(state, "run2.sh", "net")
+	net.Env = append(net.Env, "NS="+namespace)
+	if out, err := net.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("namespace: %w: %s", err, out)
 	}
 	defer kitCommand(state, "vm.sh", "stop", drbdKind().name).Run()
@@ -119,6 +125,24 @@ func outside() (int, error) {
 		return 0, err
 	}
 	return c.ProcessState.ExitCode(), nil
+}
+
+// removeAbandoned deletes the namespaces of runs that were killed.
+func removeAbandoned() {
+	out, err := exec.Command("ip", "netns", "list").Output()
+	if err != nil {
+		return
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		name, _, _ := strings.Cut(line, " ")
+		pid, ours := strings.CutPrefix(name, namespaces)
+		if !ours {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("/proc", pid)); err != nil {
+			exec.Command("ip", "netns", "del", name).Run()
+		}
+	}
 }
 
 // prepare makes the machines' initrds: the kit's with our programs appended.
@@ -158,6 +182,6 @@ func makeInitrd(state, flavour string, programs ...string) error {
 // kitCommand is one of the kit's scripts with our settings.
 func kitCommand(state, script string, args ...string) *exec.Cmd {
 	c := exec.Command("bash", append([]string{filepath.Join(kit(), script)}, args...)...)
-	c.Env = append(os.Environ(), "NS="+namespace, "DRBDVM_STATE="+state, "RUN="+filepath.Join(state, "run"))
+	c.Env = append(os.Environ(), "DRBDVM_STATE="+state, "RUN="+filepath.Join(state, "run"))
 	return c
 }
