@@ -112,7 +112,7 @@ func (v *machine) boot(t testing.TB) {
 }
 
 // crash is a power cut of the machine; the disk keeps what it was given. It boots again.
-func (v *machine) crash(t *testing.T) {
+func (v *machine) crash(t testing.TB) {
 	t.Helper()
 	v.conn.Close()
 	text, err := os.ReadFile(v.file("pid"))
@@ -218,7 +218,7 @@ func (v *machine) await(t testing.TB, script string, words ...string) string {
 }
 
 // states waits for words of the machine's /proc/drbd.
-func (v *machine) states(t *testing.T, words ...string) string {
+func (v *machine) states(t testing.TB, words ...string) string {
 	t.Helper()
 	return v.await(t, "cat /proc/drbd", words...)
 }

@@ -14,8 +14,8 @@ import (
 const (
 	// namespaces is the beginning of a namespace's name; the process that made it follows.
 	namespaces = "hfinterop-"
-	insideEnv = "HOLDFAST_INTEROP_INSIDE" // the state directory, in the process within the namespace
-	wantedEnv = "HOLDFAST_INTEROP"        // set by `make interop`; `full` for the long versions
+	insideEnv  = "HOLDFAST_INTEROP_INSIDE" // the state directory, in the process within the namespace
+	wantedEnv  = "HOLDFAST_INTEROP"        // set by `make interop`; `full` for the long versions
 )
 
 // TestMain runs the tests again in a process inside a network namespace with a bridge and a tap for the machine.
