@@ -129,7 +129,7 @@ func TestFrontProcessIsKilled(t *testing.T) {
 func TestFrontReplicates(t *testing.T) {
 	forLong(t)
 	everyFront(t, func(t *testing.T, g *guest) {
-		dir := t.TempDir()
+		dir := shortDir(t)
 		text := fmt.Sprintf(`resource r0 {
   protocol C;
   disk { resync-rate 100M; c-plan-ahead 0; }

@@ -19,11 +19,15 @@ const frontFlavour = "bpo"
 // frontDisk is the size of the machine's disk, in bytes.
 const frontDisk = 96 << 20
 
+// frontMeta is the size of the machine's disk for external metadata, /dev/vdd, in bytes: room for an indexed one.
+const frontMeta = 130 << 20
+
 // frontKind is the machine for the front ends: the real holdfast runs inside, on /dev/vdb. tools is an image with fio.
-func frontKind(tools string) kind {
+func frontKind(tools, meta string) kind {
 	return kind{name: "front", flavour: frontFlavour, address: "10.77.0.2/24", mac: "52:54:00:77:00:02", tap: "tapB",
-		env:   []string{"DISK_MB=96", "MODS=loop,ext4", "MEM=768", "SMP=2"},
-		extra: []string{"-drive", "file=" + tools + ",format=raw,if=none,id=t,readonly=on", "-device", "virtio-blk-pci,drive=t,addr=0x7"}}
+		env: []string{"DISK_MB=96", "MODS=loop,ext4", "MEM=768", "SMP=2"},
+		extra: []string{"-drive", "file=" + tools + ",format=raw,if=none,id=t,readonly=on", "-device", "virtio-blk-pci,drive=t,addr=0x7",
+			"-drive", "file=" + meta + ",format=raw,if=none,id=m", "-device", "virtio-blk-pci,drive=m,addr=0x8"}}
 }
 
 // frontMachine is started by the first test that needs it.
@@ -46,11 +50,12 @@ func needFront(t testing.TB, front string) *guest {
 		t.Skip("the virtual machine with ublk and NBD is not built: scripts/setup-interop does it")
 	}
 	if frontMachine == nil {
-		v := &machine{kind: frontKind(makeTools(t)), state: stateDir()}
-		v.boot(t)
-		frontMachine = v
-		v.run(t, guestSetup)
-		(&guest{machine: v, t: t}).fresh(aloneText)
+		frontMachine = &machine{kind: frontKind(makeTools(t), makeMeta(t)), state: stateDir()}
+	}
+	if frontMachine.conn == nil {
+		frontMachine.boot(t)
+		frontMachine.run(t, guestSetup)
+		(&guest{machine: frontMachine, t: t}).fresh(aloneText)
 	}
 	g := &guest{machine: frontMachine, t: t, front: front}
 	t.Cleanup(func() {
@@ -154,6 +159,19 @@ mke2fs -q -t ext4 -O ^has_journal -d "$1" "$2" 160M`
 		t.Fatalf("make the image with fio: %v: %s", err, out)
 	}
 	return image
+}
+
+// frontMetaFile is the machine's disk for external metadata, on this host.
+func frontMetaFile() string { return filepath.Join(stateDir(), "meta.img") }
+
+// makeMeta makes it, blank.
+func makeMeta(t testing.TB) string {
+	t.Helper()
+	f, err := os.Create(frontMetaFile())
+	must(t, err)
+	must(t, f.Truncate(frontMeta))
+	must(t, f.Close())
+	return frontMetaFile()
 }
 
 // needFio skips a test where the host had no fio to give.

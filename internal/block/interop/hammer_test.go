@@ -13,12 +13,20 @@ import (
 // long tells whether the long versions are asked for.
 func long() bool { return os.Getenv(wantedEnv) == "full" }
 
-// writing is how long an application writes: a minute in the long version.
+// writing is how long an application writes.
 func writing() time.Duration {
 	if long() {
-		return 60 * time.Second
+		return 15 * time.Second
 	}
-	return 4 * time.Second
+	return 3 * time.Second
+}
+
+// minute is writing where a minute of it is promised, in the long version.
+func minute() time.Duration {
+	if long() {
+		return time.Minute
+	}
+	return writing()
 }
 
 // hammer does on holdfast's side what testdata/hammer does in the machine.

@@ -20,6 +20,7 @@ import (
 type handover struct {
 	*guest
 	n      *node
+	meta   handoverMeta
 	module bool   // the kernel's module has the disk, not holdfast
 	sums   string // of the files that must be there, as md5sum prints them
 	dirs   int    // of files, so far
@@ -34,9 +35,9 @@ const (
 const handoverText = `global { usage-count no; }
 resource r0 {
   protocol C;
-  net { ping-timeout 50; timeout 200; connect-int 1; }
+  net { ping-timeout 50; socket-check-timeout 3; timeout 200; connect-int 1; }
   disk { resync-rate 100M; c-plan-ahead 0; }
-  on front { device /dev/drbd1; disk /dev/vdb; address 10.77.0.2:7788; meta-disk internal; }
+  on front { device /dev/drbd1; disk /dev/vdb; address 10.77.0.2:7788; %s; }
   on nodeB { device /dev/drbd1; disk %s; address 10.77.0.254:7788; meta-disk internal; }
 }`
 
@@ -44,19 +45,30 @@ resource r0 {
 // after a clean stop, with writes the peer has not seen, after a kill of holdfast's processes in the midst of writes, and after a
 // power cut with the module Primary. What was acknowledged is there each time, and the peer gets what it lacks and not more.
 func TestHandover(t *testing.T) {
-	fronts := []string{api.FrontUBLK}
-	if long() {
-		fronts = append(fronts, api.FrontNBD, api.FrontFUSE)
-	}
-	for _, front := range fronts {
-		t.Run(front, func(t *testing.T) {
-			h := newHandover(t, front)
+	for _, c := range []struct {
+		front string
+		meta  handoverMeta
+		first bool // played in the short version too, and with more in the long one
+	}{
+		{front: api.FrontUBLK, first: true},
+		{front: api.FrontNBD},
+		{front: api.FrontFUSE},
+		{front: api.FrontUBLK, meta: handoverMeta{"meta-disk /dev/vdd[0]", metadata.Indexed, "0"}},
+		{front: api.FrontFUSE, meta: handoverMeta{"flexible-meta-disk /dev/vdd", metadata.Flexible, "flex-external"}},
+	} {
+		if !c.first && !long() {
+			continue
+		}
+		if c.meta.option == "" {
+			c.meta = handoverMeta{"meta-disk internal", metadata.Internal, "internal"}
+		}
+		t.Run(c.front+", "+c.meta.option, func(t *testing.T) {
+			h := newHandover(t, c.front, c.meta)
 			h.cleanly()
 			h.alone()
 			h.killed(false)
 			h.powerCut(true)
-			if long() {
-				h.handOver()
+			if c.first && long() {
 				h.killed(true)
 				h.powerCut(false)
 			}
@@ -64,17 +76,24 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// handoverMeta is where a disk's metadata are: the option of the configuration, and what drbdmeta calls that.
+type handoverMeta struct {
+	option string
+	kind   metadata.Kind
+	index  string
+}
+
 // newHandover has holdfast Primary on a front end, with a file system and in sync with the peer.
-func newHandover(t *testing.T, front string) *handover {
+func newHandover(t *testing.T, front string, meta handoverMeta) *handover {
 	t.Helper()
 	g := needFront(t, front)
-	dir := t.TempDir()
-	text := fmt.Sprintf(handoverText, filepath.Join(dir, "disk"))
+	dir := shortDir(t)
+	text := fmt.Sprintf(handoverText, meta.option, filepath.Join(dir, "disk"))
 	t.Cleanup(func() {
 		g.sh("umount /data 2>/dev/null || true; drbdadm down r0 >/dev/null 2>&1 || true")
 		g.fresh(aloneText)
 	})
-	h := &handover{guest: g, n: newNode(t, dir, text, frontDisk)}
+	h := &handover{guest: g, meta: meta, n: newNode(t, dir, text, frontDisk)}
 	h.n.up()
 	g.fresh(text)
 	h.sh(fmt.Sprintf("mkfs.ext4 -q $(device) %dk", handoverFS>>10))
@@ -242,9 +261,8 @@ func (h *handover) powerCut(promoted bool) {
 // alone, this disk follows it, or else the peer follows.
 func (h *handover) cutAndTake(promoted bool) {
 	h.t.Helper()
-	frontMachine = nil // until it is back
 	h.crash(h.t)
-	h.n.state("WFConnection", "UpToDate", "DUnknown")
+	h.n.ok(api.VolumeDo{Verb: api.VolumeDisconnect}) // rather than wait until it is missed
 	h.readAlike()
 	if gi := h.generations(); gi[6] != "1" || !sameGeneration(h.t, gi[0], h.n.last().CurrentUUID) {
 		h.t.Errorf("the generations and flags of a crashed Primary are %q; the peer has %s", gi, h.n.last().CurrentUUID)
@@ -256,9 +274,9 @@ func (h *handover) cutAndTake(promoted bool) {
 	}
 	h.boot(h.t)
 	h.run(h.t, guestSetup)
-	frontMachine = h.machine
 	h.configure(h.n.text)
 	h.take(!h.module)
+	h.n.ok(api.VolumeDo{Verb: api.VolumeConnect})
 	h.whole()
 	if got := h.n.last().ResyncedBytes - moved; got < metadata.ExtentSize || got >= h.n.size() {
 		h.t.Errorf("%d bytes were resynced for the extents of the activity log", got)
@@ -279,11 +297,14 @@ func (h *handover) configure(text string) {
 	h.choose(h.front)
 }
 
-// copied is a copy of the disk, which is at rest.
+// copied is a copy of the disk with the metadata, which is at rest.
 func (h *handover) copied() string {
 	h.t.Helper()
-	path := filepath.Join(h.t.TempDir(), "copy")
-	if out, err := exec.Command("cp", "--sparse=always", h.disk(), path).CombinedOutput(); err != nil {
+	path, from := filepath.Join(h.t.TempDir(), "copy"), h.disk()
+	if h.meta.kind != metadata.Internal {
+		from = frontMetaFile()
+	}
+	if out, err := exec.Command("cp", "--sparse=always", from, path).CombinedOutput(); err != nil {
 		h.t.Fatalf("copy the disk: %v: %s", err, out)
 	}
 	return path
@@ -293,7 +314,7 @@ func (h *handover) copied() string {
 func (h *handover) outOfSync() int64 {
 	h.t.Helper()
 	var n int64
-	withMetadata(h.t, h.copied(), func(s *metastore.Store) {
+	h.withMetadata(h.copied(), func(s *metastore.Store) {
 		bits, err := s.Bitmap()
 		must(h.t, err)
 		n = int64(bits.Count()) * metadata.BytesPerBit
@@ -305,7 +326,7 @@ func (h *handover) outOfSync() int64 {
 // WasUpToDate, PrimaryInd, ConnectedInd and others.
 func (h *handover) generations() []string {
 	h.t.Helper()
-	list := strings.Split(strings.TrimSpace(drbdmeta(h.t, h.copied(), "get-gi")), ":")
+	list := strings.Split(strings.TrimSpace(h.drbdmeta(h.copied(), "get-gi")), ":")
 	if len(list) < 8 {
 		h.t.Fatalf("generations: %q", list)
 	}
@@ -317,13 +338,13 @@ func (h *handover) generations() []string {
 func (h *handover) readAlike() {
 	h.t.Helper()
 	theirs, ours := h.copied(), h.copied()
-	drbdmeta(h.t, theirs, "apply-al")
-	withMetadata(h.t, ours, func(s *metastore.Store) {
+	h.drbdmeta(theirs, "apply-al")
+	h.withMetadata(ours, func(s *metastore.Store) {
 		_, err := s.ApplyAL()
 		must(h.t, err)
 	})
-	withMetadata(h.t, theirs, func(t *metastore.Store) {
-		withMetadata(h.t, ours, func(o *metastore.Store) {
+	h.withMetadata(theirs, func(t *metastore.Store) {
+		h.withMetadata(ours, func(o *metastore.Store) {
 			if t.SB != o.SB || t.Layout != o.Layout {
 				h.t.Errorf("metadata after apply-al: drbdmeta has %+v, we have %+v", t.SB, o.SB)
 			}
@@ -338,31 +359,31 @@ func (h *handover) readAlike() {
 			}
 		})
 	})
-	if a, b := drbdmeta(h.t, theirs, "get-gi"), drbdmeta(h.t, ours, "get-gi"); a != b {
+	if a, b := h.drbdmeta(theirs, "get-gi"), h.drbdmeta(ours, "get-gi"); a != b {
 		h.t.Errorf("drbdmeta reads %s in its own metadata, %s in ours", a, b)
 	}
 }
 
-// withMetadata reads the internal metadata of a disk that nobody uses.
-func withMetadata(t testing.TB, path string, f func(*metastore.Store)) {
-	t.Helper()
+// withMetadata reads the metadata of a copy.
+func (h *handover) withMetadata(path string, f func(*metastore.Store)) {
+	h.t.Helper()
 	d, err := backing.Open(path)
-	must(t, err)
+	must(h.t, err)
 	defer d.Close()
-	s, err := metastore.Open(d, metadata.Internal, 0)
-	must(t, err)
+	s, err := metastore.Open(d, h.meta.kind, 0)
+	must(h.t, err)
 	f(s)
 }
 
 // drbdmeta runs the real tool on a copy of a disk and gives what it prints, without its remarks.
-func drbdmeta(t testing.TB, path, verb string) string {
-	t.Helper()
-	c := exec.Command("drbdmeta", "--force", "1", "v08", path, "internal", verb)
+func (h *handover) drbdmeta(path, verb string) string {
+	h.t.Helper()
+	c := exec.Command("drbdmeta", "--force", "1", "v08", path, h.meta.index, verb)
 	var remarks strings.Builder
 	c.Stderr = &remarks
 	out, err := c.Output()
 	if err != nil {
-		t.Fatalf("drbdmeta %s: %v: %s%s", verb, err, out, remarks.String())
+		h.t.Fatalf("drbdmeta %s: %v: %s%s", verb, err, out, remarks.String())
 	}
 	return string(out)
 }

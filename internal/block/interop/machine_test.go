@@ -45,7 +45,7 @@ type machine struct {
 	kind
 	state string
 	mu    sync.Mutex
-	conn  net.Conn
+	conn  net.Conn // nil while it does not run
 	in    *bufio.Reader
 	calls int
 }
@@ -66,10 +66,11 @@ func need(t *testing.T) *machine {
 		t.Skip(why)
 	}
 	if theMachine == nil {
-		v := &machine{kind: drbdKind(), state: stateDir()}
-		v.boot(t)
-		theMachine = v
-		return v
+		theMachine = &machine{kind: drbdKind(), state: stateDir()}
+	}
+	if theMachine.conn == nil {
+		theMachine.boot(t)
+		return theMachine
 	}
 	theMachine.run(t, "drbdadm down r0 >/dev/null 2>&1; drbdsetup down r0 >/dev/null 2>&1; true")
 	return theMachine
@@ -77,7 +78,7 @@ func need(t *testing.T) *machine {
 
 func stopMachines() {
 	for _, v := range []*machine{theMachine, frontMachine} {
-		if v != nil {
+		if v != nil && v.conn != nil {
 			v.conn.Close()
 			v.kit("vm.sh", "stop", v.name).Run()
 		}
@@ -115,6 +116,7 @@ func (v *machine) boot(t testing.TB) {
 func (v *machine) crash(t testing.TB) {
 	t.Helper()
 	v.conn.Close()
+	v.conn = nil
 	text, err := os.ReadFile(v.file("pid"))
 	if err != nil {
 		t.Fatal(err)

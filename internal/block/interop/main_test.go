@@ -113,7 +113,7 @@ func outside() (int, error) {
 		return 0, fmt.Errorf("namespace: %w: %s", err, out)
 	}
 	defer kitCommand(state, "vm.sh", "stop", drbdKind().name).Run()
-	defer kitCommand(state, "vm.sh", "stop", frontKind("").name).Run()
+	defer kitCommand(state, "vm.sh", "stop", frontKind("", "").name).Run()
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -53,6 +54,15 @@ func config(dir, protocol, net, disk string) string {
 }`, protocol, net, disk, filepath.Join(dir, "disk"))
 }
 
+// shortDir is a directory for a test whose path leaves room for the names of sockets, whatever the test is called.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hf-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // newNode makes a volume on a blank disk of size bytes with fresh metadata.
 func newNode(t *testing.T, dir, text string, size int64) *node {
 	t.Helper()
@@ -87,12 +97,8 @@ func (n *node) format() {
 // start runs the volume's process and gives it the view of a host without a cluster.
 func (n *node) start() {
 	n.t.Helper()
-	cfg, err := resfile.Parse("r0.res", []byte(n.text), nil)
+	res, err := n.reload()
 	must(n.t, err)
-	res, ok := cfg.Resource("r0")
-	if !ok {
-		n.t.Fatal("no resource r0")
-	}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("VOLUME_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -113,12 +119,36 @@ func (n *node) start() {
 		}
 		return d, nil
 	}
-	vc := volume.Config{OpenDisk: open, Root: n.root, Resource: res, Node: "nodeB", Clock: clock.System{}, Log: log,
+	vc := volume.Config{OpenDisk: open, Root: n.root, Resource: res, Reload: n.reload, Node: "nodeB", Clock: clock.System{}, Log: log,
 		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
 	go func() { ended <- volume.Run(ctx, vc) }()
 	n.t.Cleanup(n.kill)
 	n.connect()
 	n.send(api.VolumeMessage{View: &api.VolumeView{Node: "nodeB"}})
+}
+
+// reload reads the configuration.
+func (n *node) reload() (*resfile.Resource, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	cfg, err := resfile.Parse("r0.res", []byte(n.text), nil)
+	if err != nil {
+		return nil, err
+	}
+	res, ok := cfg.Resource("r0")
+	if !ok {
+		return nil, errors.New("no resource r0")
+	}
+	return res, nil
+}
+
+// adjust gives the running volume another configuration.
+func (n *node) adjust(text string) {
+	n.t.Helper()
+	n.mu.Lock()
+	n.text = text
+	n.mu.Unlock()
+	n.ok(api.VolumeDo{Verb: api.VolumeAdjust})
 }
 
 func (n *node) up() {
@@ -176,7 +206,9 @@ func (n *node) kill() {
 		return
 	}
 	n.cancel()
-	n.conn.Close()
+	if n.conn != nil {
+		n.conn.Close()
+	}
 	select {
 	case <-n.ended:
 	case <-time.After(patience):

@@ -31,15 +31,16 @@ func TestProtocols(t *testing.T) {
 			v, n := couple(t, c.protocol, c.net, "")
 			inSync(t, v, n, true)
 			v.states(t, " "+c.protocol+" r-----")
-			writes(t, v, n, true, "discard")
+			writesFor(t, v, n, true, "discard", minute())
 			equal(t, v, n)
 			swap(t, v, n)
-			writes(t, v, n, false, "discard")
+			writesFor(t, v, n, false, "discard", minute())
 			equal(t, v, n)
 		})
 	}
 }
 
+// TestWrongSecret: two that do not know the same secret exchange nothing; when they do, they connect.
 func TestWrongSecret(t *testing.T) {
 	v, n := couple(t, "C", "cram-hmac-alg sha256; shared-secret xyzzy;", "")
 	v.rewrite(t, strings.Replace(n.text, "xyzzy", "plugh", 1))
@@ -49,6 +50,14 @@ func TestWrongSecret(t *testing.T) {
 	if !strings.Contains(st.Reason, "shared-secret") {
 		t.Errorf("the reason is %q", st.Reason)
 	}
+	if out := v.run(t, "cat /proc/drbd"); !strings.Contains(out, "ds:Inconsistent/DUnknown") || !strings.Contains(out, " nr:0 ") {
+		t.Errorf("the kernel has heard of the peer: %s", out)
+	}
+	v.rewrite(t, n.text)
+	v.run(t, "drbdadm disconnect r0 2>&1; drbdadm connect r0 2>&1")
+	n.ok(api.VolumeDo{Verb: api.VolumeConnect})
+	n.state("Connected", "Inconsistent", "Inconsistent")
+	v.states(t, "cs:Connected", "ds:Inconsistent/Inconsistent")
 }
 
 // TestDisklessPrimary: the kernel's Primary gives its disk up and reads from holdfast; with a new disk it is resynced.

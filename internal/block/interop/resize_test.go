@@ -2,8 +2,10 @@ package interop
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"testing"
+	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/metadata"
@@ -59,4 +61,49 @@ func TestResize(t *testing.T) {
 	n.kill()
 	n.up()
 	sized(t, v, n, 8<<20)
+}
+
+// TestResizeOfTheKernelsDisk: the machine's disk is the smaller one, and grows while it is in use; the kernel's metadata moves to
+// its new end. Each side gives the order once.
+func TestResizeOfTheKernelsDisk(t *testing.T) {
+	const step = 4 << 20
+	v, n := coupleSized(t, "C", "", "", diskSize+4*step)
+	t.Cleanup(func() { v.restoreDisk(t) })
+	inSync(t, v, n, true)
+	for i := range int64(2) {
+		total := diskSize + (i+1)*step
+		v.resizeDisk(t, total)
+		l, err := metadata.NewLayout(metadata.Internal, total, 0, metadata.DefaultStripes())
+		must(t, err)
+		if i == 0 {
+			v.run(t, "drbdadm resize r0 2>&1")
+		} else {
+			n.ok(api.VolumeDo{Verb: api.VolumeResize})
+		}
+		sized(t, v, n, l.Data)
+		n.write(l.Data-8192, noiseAligned(i, 8192))
+		n.hammer(2*time.Second, false)
+		equal(t, v, n)
+	}
+}
+
+// resizeDisk changes the size of the machine's disk while it runs, and waits until its kernel has seen it.
+func (v *machine) resizeDisk(t *testing.T, size int64) {
+	t.Helper()
+	c, err := net.Dial("unix", v.file("mon.sock"))
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(patience)))
+	_, err = fmt.Fprintf(c, "block_resize d %dB\n", size)
+	must(t, err)
+	v.await(t, "cat /sys/block/vdb/size", fmt.Sprintf("%d\n", size/512))
+}
+
+// restoreDisk gives the machine's disk, which nobody needs any more, the size that other tests expect.
+func (v *machine) restoreDisk(t *testing.T) {
+	t.Helper()
+	if v.conn != nil {
+		v.run(t, "drbdadm down r0 >/dev/null 2>&1; true")
+		v.resizeDisk(t, diskSize)
+	}
 }

@@ -25,7 +25,7 @@ func couple(t *testing.T, protocol, net, disk string) (*machine, *node) {
 func coupleSized(t *testing.T, protocol, net, disk string, size int64) (*machine, *node) {
 	t.Helper()
 	v := need(t)
-	dir := t.TempDir()
+	dir := shortDir(t)
 	text := config(dir, protocol, net, disk)
 	n := newNode(t, dir, text, size)
 	v.configure(t, text)
@@ -64,7 +64,7 @@ func equal(t *testing.T, v *machine, n *node) {
 func TestInitialSyncFromHoldfast(t *testing.T) {
 	v, n := coupleSized(t, "C", "", "", diskSize-4<<20)
 	inSync(t, v, n, true)
-	writes(t, v, n, true, "")
+	writesFor(t, v, n, true, "", minute())
 	equal(t, v, n)
 	roleChange(t, v, n)
 	reconnect(t, v, n)
@@ -73,18 +73,23 @@ func TestInitialSyncFromHoldfast(t *testing.T) {
 func TestInitialSyncFromKernel(t *testing.T) {
 	v, n := coupleSized(t, "C", "", "", diskSize+4<<20)
 	inSync(t, v, n, false)
-	writes(t, v, n, false, "")
+	writesFor(t, v, n, false, "", minute())
 	equal(t, v, n)
 }
 
 // writes lets an application write on the Primary for a while, data of all sizes with flushes.
 func writes(t *testing.T, v *machine, n *node, holdfast bool, more string) {
 	t.Helper()
+	writesFor(t, v, n, holdfast, more, writing())
+}
+
+func writesFor(t *testing.T, v *machine, n *node, holdfast bool, more string, d time.Duration) {
+	t.Helper()
 	if holdfast {
-		n.hammer(writing(), more != "")
+		n.hammer(d, more != "")
 		return
 	}
-	t.Log(v.run(t, fmt.Sprintf("hammer /dev/drbd1 %d %d %s", int(writing().Seconds()), time.Now().UnixNano()%1e6, more)))
+	t.Log(v.run(t, fmt.Sprintf("hammer /dev/drbd1 %d %d %s", int(d.Seconds()), time.Now().UnixNano()%1e6, more)))
 }
 
 // roleChange: holdfast is Primary; both change roles, and back.
