@@ -93,7 +93,7 @@ func newHandover(t *testing.T, front string, meta handoverMeta) *handover {
 		g.sh("umount /data 2>/dev/null || true; drbdadm down r0 >/dev/null 2>&1 || true")
 		g.fresh(aloneText)
 	})
-	h := &handover{guest: g, meta: meta, n: newNode(t, dir, text, frontDisk)}
+	h := &handover{guest: g, meta: meta, n: newNode(t, dir, text, frontDisk+1<<20)}
 	h.n.up()
 	g.fresh(text)
 	h.sh(fmt.Sprintf("mkfs.ext4 -q $(device) %dk", handoverFS>>10))
