@@ -67,6 +67,8 @@ type healed struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"` // saved.Header.ID
 	File    string `json:"file"`
+	// Left is a digest of the metadata as a clean detach left them; empty while the disk is attached, or after an unclean end.
+	Left string `json:"left,omitempty"`
 }
 
 // loadHealed returns nil if there is nothing to undo.

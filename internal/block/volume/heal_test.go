@@ -147,6 +147,53 @@ func TestUndoIsExactOrRefused(t *testing.T) {
 	}
 }
 
+// TestUndoKnowsOfAnotherProgram: the disk was used by another program since the heal, as by the kernel's module; this process's
+// own ends, clean and unclean, leave the undo possible.
+func TestUndoKnowsOfAnotherProgram(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	before := forked(p)
+	file := filepath.Join(t.TempDir(), "b.side")
+	p.heal(p.b, p.a, file, false)
+	p.whole()
+	for _, lost := range []bool{false, true} {
+		p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})
+		if !lost {
+			p.b.ok(api.VolumeDo{Verb: api.VolumeDetach})
+		}
+		p.b.again(lost)
+		p.b.undo(file, true)
+		p.b.untilHeal(api.HealFound)
+	}
+	p.b.ok(api.VolumeDo{Verb: api.VolumeDetach})
+	other := newNode(t, "b", p.b.res, 0)
+	other.disk = p.b.disk
+	other.start()
+	other.view(api.VolumeView{})
+	other.ok(api.VolumeDo{Verb: api.VolumeAttach})
+	other.ok(api.VolumeDo{Verb: api.VolumePrimary})
+	other.write(20<<20, fill(7, 4096))
+	other.ok(api.VolumeDo{Verb: api.VolumeSecondary})
+	other.ok(api.VolumeDo{Verb: api.VolumeDetach})
+	other.kill()
+	p.b.again(false)
+	p.b.undo(file, false)
+	if h := p.b.untilHeal(api.HealFailed); !strings.Contains(h.Error, "written to since the heal") {
+		t.Errorf("%+v", h)
+	}
+	if bytes.Equal(p.b.image(), before) {
+		t.Error("the disk was changed by an undo that was refused")
+	}
+}
+
+// again has another process attach the disk.
+func (n *node) again(lost bool) {
+	n.t.Helper()
+	n.restart(lost)
+	n.view(api.VolumeView{})
+	n.ok(api.VolumeDo{Verb: api.VolumeAttach})
+}
+
 // undoLook disconnects, looks at what an undo would do, and connects again.
 func (n *node) undoLook(file string, phase api.HealPhase, why string) {
 	n.t.Helper()

@@ -106,6 +106,9 @@ func (e *engine) doAttach() api.VolumeReply {
 	}
 	primary := e.machine.IsPrimary()
 	resume, err := e.files.loadRole()
+	if err == nil {
+		err = e.healUntouched(s)
+	}
 	if err == nil && primary {
 		err = e.fitForPrimary(s)
 	}
@@ -223,6 +226,7 @@ func (e *engine) detachPrimary(done func(api.VolumeReply)) {
 		done(failed(codeFailed, "%d: Failure: detach: %v", e.volume.Minor, err))
 		return
 	}
+	e.healLeft(e.store)
 	e.dropped = append(e.dropped, func() { done(api.VolumeReply{}) })
 	e.machine.Detached(e.env(), false)
 }
@@ -232,7 +236,9 @@ func (e *engine) detach() api.VolumeReply {
 	var err error
 	if e.machine.HasDisk() {
 		e.machine.Superblock(&e.store.sb)
-		err = e.store.markClean(e.path)
+		if err = e.store.markClean(e.path); err == nil {
+			e.healLeft(e.store)
+		}
 	}
 	e.machine.Detached(e.env(), false)
 	s := e.store
