@@ -9,4 +9,7 @@
 // machine, with Linux 6.12 and a volume without a peer.
 //
 //	test  --control channel--  front: holdfast daemon, guard, volume r0: /dev/ublkbN, /dev/nbdN or /dev/loopN over /dev/vdb
+//
+// That machine has the module too. TestHandover gives the disk from holdfast to it and back, with a file system mounted on either's
+// device and a volume of this process as the peer.
 package interop

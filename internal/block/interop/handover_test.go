@@ -71,6 +71,7 @@ func TestHandover(t *testing.T) {
 			if c.first && long() {
 				h.killed(true)
 				h.powerCut(false)
+				h.unfinished()
 			}
 		})
 	}
@@ -237,6 +238,32 @@ func (h *handover) alone() {
 		h.mount()
 		h.check()
 	}
+}
+
+// unfinished: each of the two gives the disk away in the midst of a resync, and the other takes that up.
+func (h *handover) unfinished() {
+	h.t.Helper()
+	h.unmount()
+	h.same()
+	for range 2 {
+		h.drbdadm("pause-sync")
+		h.drbdadm("invalidate")
+		h.n.state("PausedSyncS", "UpToDate", "Inconsistent")
+		h.drbdadm("down")
+		h.n.state("WFConnection", "UpToDate", "DUnknown")
+		h.readAlike()
+		if gi := h.generations(); gi[4] != "0" {
+			h.t.Errorf("the flags of a disk that is not resynced yet are %q", gi[4:])
+		}
+		moved := h.n.last().ResyncedBytes
+		h.take(!h.module)
+		h.same()
+		if got := h.n.last().ResyncedBytes - moved; got < h.n.size() {
+			h.t.Errorf("%d bytes of %d were resynced", got, h.n.size())
+		}
+	}
+	h.mount()
+	h.check()
 }
 
 // killed: holdfast's processes are killed while it is Primary and files are written; then the power goes, and with it the mount.

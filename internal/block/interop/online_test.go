@@ -40,6 +40,9 @@ func TestOnlineVerify(t *testing.T) {
 	n.ok(api.VolumeDo{Verb: api.VolumeInvalidate})
 	n.until("the resync", func(s *api.VolumeStatus) bool { return s.Counters.NR > received && s.Disk == "UpToDate" })
 	equal(t, v, n)
+	if moved := n.last().Counters.NR - received; moved > 1024 {
+		t.Errorf("%d KiB were received for one block that differed", moved)
+	}
 }
 
 // resyncFound has the Primary's content, holdfast's, replace what verify found.
