@@ -60,7 +60,7 @@ planted: build
 # INTEROP=full: the long versions.
 INTEROP ?= short
 interop:
-	HOLDFAST_INTEROP=$(INTEROP) CGO_ENABLED=0 go test -count=1 -timeout 40m $(if $(filter full,$(INTEROP)),-v) ./internal/block/interop
+	HOLDFAST_INTEROP=$(INTEROP) CGO_ENABLED=0 go test -count=1 -timeout 60m $(if $(filter full,$(INTEROP)),-v) ./internal/block/interop
 
 # make demo [REPORT=FILE] [KEEP=1]
 demo: setup build
