@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -405,7 +406,7 @@ func (h *handover) withMetadata(path string, f func(*metastore.Store)) {
 // drbdmeta runs the real tool on a copy of a disk and gives what it prints, without its remarks.
 func (h *handover) drbdmeta(path, verb string) string {
 	h.t.Helper()
-	c := exec.Command("drbdmeta", "--force", "1", "v08", path, h.meta.index, verb)
+	c := exec.Command("drbdmeta", "--force", minor(), "v08", path, h.meta.index, verb)
 	var remarks strings.Builder
 	c.Stderr = &remarks
 	out, err := c.Output()
@@ -414,6 +415,9 @@ func (h *handover) drbdmeta(path, verb string) string {
 	}
 	return string(out)
 }
+
+// minor is what drbdmeta takes a lock for: another process's must be another, or one of the two fails.
+func minor() string { return strconv.Itoa(os.Getpid() % (1 << 20)) }
 
 // sameGeneration compares two UUIDs, of which the lowest bit only says whose they were.
 func sameGeneration(t testing.TB, a, b string) bool {
