@@ -13,21 +13,18 @@ import (
 // TestCrashWhileWriting: either side loses its power, as Primary or as Secondary, with writes on their way. It comes back as the
 // one whose writes the other lacks, or, where the other was promoted meanwhile, as the one that has some too many.
 func TestCrashWhileWriting(t *testing.T) {
+	forLong(t)
 	for _, c := range []struct {
-		name  string
-		brief bool
-		play  func(t *testing.T, v *machine, n *node)
+		name string
+		play func(t *testing.T, v *machine, n *node)
 	}{
-		{"holdfast as Primary", false, func(t *testing.T, v *machine, n *node) { primaryCrashes(t, v, n, false) }},
-		{"holdfast as Primary, the kernel promoted", true, func(t *testing.T, v *machine, n *node) { primaryCrashes(t, v, n, true) }},
-		{"holdfast as Secondary", true, secondaryCrashes},
-		{"the kernel as Primary", false, func(t *testing.T, v *machine, n *node) { kernelPrimaryCrashes(t, v, n, false) }},
-		{"the kernel as Primary, holdfast promoted", false, func(t *testing.T, v *machine, n *node) { kernelPrimaryCrashes(t, v, n, true) }},
-		{"the kernel as Secondary", true, kernelSecondaryCrashes},
+		{"holdfast as Primary", func(t *testing.T, v *machine, n *node) { primaryCrashes(t, v, n, false) }},
+		{"holdfast as Primary, the kernel promoted", func(t *testing.T, v *machine, n *node) { primaryCrashes(t, v, n, true) }},
+		{"holdfast as Secondary", secondaryCrashes},
+		{"the kernel as Primary", func(t *testing.T, v *machine, n *node) { kernelPrimaryCrashes(t, v, n, false) }},
+		{"the kernel as Primary, holdfast promoted", func(t *testing.T, v *machine, n *node) { kernelPrimaryCrashes(t, v, n, true) }},
+		{"the kernel as Secondary", kernelSecondaryCrashes},
 	} {
-		if !c.brief && !long() {
-			continue
-		}
 		t.Run(c.name, func(t *testing.T) {
 			v, n := couple(t, "C", "", "")
 			inSync(t, v, n, true)

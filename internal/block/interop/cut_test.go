@@ -10,9 +10,7 @@ import (
 // TestLinkCut: the network is cut without a word while one side, and then the other, is Primary and an application writes. It
 // goes on alone once the peer is missed, and the peer gets what it lacks when the network is back.
 func TestLinkCut(t *testing.T) {
-	if !long() {
-		t.Skip("waits until each side misses the other: make interop INTEROP=full plays it")
-	}
+	forLong(t)
 	v, n := couple(t, "C", "", "")
 	inSync(t, v, n, true)
 	t.Cleanup(func() { link(t, v, "up") })

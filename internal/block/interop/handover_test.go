@@ -46,6 +46,7 @@ resource r0 {
 // after a clean stop, with writes the peer has not seen, after a kill of holdfast's processes in the midst of writes, and after a
 // power cut with the module Primary. What was acknowledged is there each time, and the peer gets what it lacks and not more.
 func TestHandover(t *testing.T) {
+	forLong(t)
 	for _, c := range []struct {
 		front string
 		meta  handoverMeta
@@ -57,9 +58,6 @@ func TestHandover(t *testing.T) {
 		{front: api.FrontUBLK, meta: handoverMeta{"meta-disk /dev/vdd[0]", metadata.Indexed, "0"}},
 		{front: api.FrontFUSE, meta: handoverMeta{"flexible-meta-disk /dev/vdd", metadata.Flexible, "flex-external"}},
 	} {
-		if !c.first && !long() {
-			continue
-		}
 		if c.meta.option == "" {
 			c.meta = handoverMeta{"meta-disk internal", metadata.Internal, "internal"}
 		}
@@ -69,7 +67,7 @@ func TestHandover(t *testing.T) {
 			h.alone()
 			h.killed(false)
 			h.powerCut(true)
-			if c.first && long() {
+			if c.first {
 				h.killed(true)
 				h.powerCut(false)
 				h.unfinished()

@@ -29,27 +29,26 @@ type settlement struct {
 	stays       side   // Primary when they meet again
 	discards    side   // given up by the operator (--discard-my-data)
 	wins        side   // whose content both have then; none: they stay apart
-	brief       bool   // also in the short version
 }
 
 var settlements = []settlement{ //nolint:gochecknoglobals // a table
-	{name: "zero changes, the kernel's", net: "after-sb-0pri discard-zero-changes;", first: holdfastSide, ours: 64, wins: holdfastSide, brief: true},
+	{name: "zero changes, the kernel's", net: "after-sb-0pri discard-zero-changes;", first: holdfastSide, ours: 64, wins: holdfastSide},
 	{name: "zero changes, holdfast's", net: "after-sb-0pri discard-zero-changes;", first: moduleSide, their: 64, wins: moduleSide},
 	{name: "zero changes, neither's", net: "after-sb-0pri discard-zero-changes;", first: holdfastSide, ours: 64, their: 64},
 	{name: "least changes, the kernel's", net: "after-sb-0pri discard-least-changes;", first: moduleSide, ours: 128, their: 64, wins: holdfastSide},
-	{name: "least changes, holdfast's", net: "after-sb-0pri discard-least-changes;", first: holdfastSide, ours: 64, their: 128, wins: moduleSide, brief: true},
+	{name: "least changes, holdfast's", net: "after-sb-0pri discard-least-changes;", first: holdfastSide, ours: 64, their: 128, wins: moduleSide},
 	{name: "younger Primary, the kernel", net: "after-sb-0pri discard-younger-primary;", first: holdfastSide, ours: 64, their: 64, wins: holdfastSide},
 	{name: "younger Primary, holdfast", net: "after-sb-0pri discard-younger-primary;", first: moduleSide, ours: 64, their: 64, wins: moduleSide},
-	{name: "older Primary, holdfast", net: "after-sb-0pri discard-older-primary;", first: holdfastSide, ours: 64, their: 64, wins: moduleSide, brief: true},
+	{name: "older Primary, holdfast", net: "after-sb-0pri discard-older-primary;", first: holdfastSide, ours: 64, their: 64, wins: moduleSide},
 	{name: "older Primary, the kernel", net: "after-sb-0pri discard-older-primary;", first: moduleSide, ours: 64, their: 64, wins: holdfastSide},
-	{name: "what is remote for holdfast", net: "after-sb-0pri discard-remote;", kernel: "after-sb-0pri discard-local;", first: holdfastSide, ours: 64, their: 128, wins: holdfastSide, brief: true},
+	{name: "what is remote for holdfast", net: "after-sb-0pri discard-remote;", kernel: "after-sb-0pri discard-local;", first: holdfastSide, ours: 64, their: 128, wins: holdfastSide},
 	{name: "what is local for holdfast", net: "after-sb-0pri discard-local;", kernel: "after-sb-0pri discard-remote;", first: holdfastSide, ours: 128, their: 64, wins: moduleSide},
-	{name: "Secondary, holdfast", net: "after-sb-1pri discard-secondary;", first: holdfastSide, ours: 128, their: 64, stays: moduleSide, wins: moduleSide, brief: true},
+	{name: "Secondary, holdfast", net: "after-sb-1pri discard-secondary;", first: holdfastSide, ours: 128, their: 64, stays: moduleSide, wins: moduleSide},
 	{name: "Secondary, the kernel", net: "after-sb-1pri discard-secondary;", first: moduleSide, ours: 64, their: 128, stays: holdfastSide, wins: holdfastSide},
 	{name: "consensus", net: "after-sb-0pri discard-least-changes; after-sb-1pri consensus;", first: holdfastSide, ours: 64, their: 128, stays: moduleSide, wins: moduleSide},
-	{name: "no consensus", net: "after-sb-0pri discard-least-changes; after-sb-1pri consensus;", first: moduleSide, ours: 64, their: 128, stays: holdfastSide, brief: true},
+	{name: "no consensus", net: "after-sb-0pri discard-least-changes; after-sb-1pri consensus;", first: moduleSide, ours: 64, their: 128, stays: holdfastSide},
 	{name: "as if no Primary", net: "after-sb-0pri discard-least-changes; after-sb-1pri violently-as0p;", first: moduleSide, ours: 128, their: 64, stays: holdfastSide, wins: holdfastSide},
-	{name: "given up by the operator, the kernel's", first: holdfastSide, ours: 64, their: 128, discards: moduleSide, wins: holdfastSide, brief: true},
+	{name: "given up by the operator, the kernel's", first: holdfastSide, ours: 64, their: 128, discards: moduleSide, wins: holdfastSide},
 	{name: "given up by the operator, the kernel's, holdfast in use", first: moduleSide, ours: 64, their: 64, stays: holdfastSide, discards: moduleSide, wins: holdfastSide},
 	{name: "given up by the operator, holdfast's, the kernel in use", first: holdfastSide, ours: 64, their: 64, stays: moduleSide, discards: holdfastSide, wins: moduleSide},
 }
@@ -57,13 +56,11 @@ var settlements = []settlement{ //nolint:gochecknoglobals // a table
 // TestSplitBrainIsSettled: every policy that may settle a split brain, and the operator, choose the same side for both, and only
 // what the two wrote apart is moved. Where nothing settles it neither disk is changed.
 func TestSplitBrainIsSettled(t *testing.T) {
+	forLong(t)
 	v, n := couple(t, "C", "", "")
 	inSync(t, v, n, true)
 	n.ok(api.VolumeDo{Verb: api.VolumeSecondary})
 	for _, s := range settlements {
-		if !s.brief && !long() {
-			continue
-		}
 		t.Run(s.name, func(t *testing.T) {
 			n.t = t
 			s.play(t, v, n)

@@ -66,6 +66,7 @@ func TestResize(t *testing.T) {
 // TestResizeOfTheKernelsDisk: the machine's disk is the smaller one, and grows while it is in use; the kernel's metadata moves to
 // its new end. Each side gives the order once.
 func TestResizeOfTheKernelsDisk(t *testing.T) {
+	forLong(t)
 	const step = 4 << 20
 	v, n := coupleSized(t, "C", "", "", diskSize+4*step)
 	t.Cleanup(func() { v.restoreDisk(t) })

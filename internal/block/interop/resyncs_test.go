@@ -61,6 +61,7 @@ func TestInvalidate(t *testing.T) {
 
 // TestPausedResync: a resync waits while either side wants it to, whichever way it goes.
 func TestPausedResync(t *testing.T) {
+	forLong(t)
 	v, n := couple(t, "C", "", "")
 	inSync(t, v, n, true)
 	n.ok(api.VolumeDo{Verb: api.VolumePauseSync})
@@ -81,6 +82,7 @@ func TestPausedResync(t *testing.T) {
 // TestBitmapEncodings: what differs is told as plain words and as run lengths, each way. The kernel says how much it has sent and
 // received only where run lengths made it less.
 func TestBitmapEncodings(t *testing.T) {
+	forLong(t)
 	v, n := couple(t, "C", "use-rle no;", "")
 	inSync(t, v, n, true)
 	again := func(text string, write func(), sent, received bool) {
@@ -111,6 +113,7 @@ func TestBitmapEncodings(t *testing.T) {
 // TestThinResync: a target that has said how large its disk's discards are is told where there are but zeros, by holdfast's
 // resync and the kernel's.
 func TestThinResync(t *testing.T) {
+	forLong(t)
 	v, n := couple(t, "C", "", "rs-discard-granularity 65536;")
 	inSync(t, v, n, true)
 	for _, holdfast := range []bool{true, false} {
