@@ -59,7 +59,7 @@ var rooms = []room{
 
 	{"guard", shell}, {"guard/deadline", core},
 
-	{"lab", shell}, {"sim", double}, {"tidy", double}, {"block/interop", double}, {"disk/crashdisk", double}, {"loopback", double},
+	{"lab", shell}, {"sim", double}, {"tidy", double}, {"block/interop", double}, {"disk/crashdisk", double}, {"loopback", double}, {"drbdutils", double},
 
 	{"daemon", wiring}, {"cli", wiring}, {"web", wiring},
 }

@@ -50,7 +50,7 @@ func (n *node) flood() {
 }
 
 func primaryCrashes(t *testing.T, v *machine, n *node, promoted bool) {
-	for range rounds() {
+	for range rounds {
 		n.flood()
 		n.crash()
 		v.states(t, "cs:WFConnection ro:Secondary/Unknown ds:UpToDate/DUnknown")
@@ -69,16 +69,11 @@ func primaryCrashes(t *testing.T, v *machine, n *node, promoted bool) {
 }
 
 // rounds is how often a side crashes that is quickly there again.
-func rounds() int {
-	if long() {
-		return 5
-	}
-	return 1
-}
+const rounds = 5
 
 func secondaryCrashes(t *testing.T, v *machine, n *node) {
 	swap(t, v, n)
-	for range rounds() {
+	for range rounds {
 		v.writeOn(t, "")
 		n.crash()
 		v.states(t, "cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown")
@@ -92,10 +87,7 @@ func secondaryCrashes(t *testing.T, v *machine, n *node) {
 // writeOn begins to write in the machine, and returns when some of it has been done.
 func (v *machine) writeOn(t *testing.T, more string) {
 	t.Helper()
-	seconds := 4
-	if long() {
-		seconds = 8
-	}
+	const seconds = 8
 	v.run(t, fmt.Sprintf(`written() { awk '{print $5}' /sys/block/drbd1/stat; }
 before=$(written)
 hammer /dev/drbd1 %d %d %s > /tmp/hammer 2>&1 &

@@ -2,7 +2,6 @@ package interop
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"holdfast/internal/block/backing"
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/metastore"
+	"holdfast/internal/drbdutils"
 )
 
 // handover is a host whose disk changes hands between holdfast and the kernel's module: each finds what the other has left in
@@ -50,7 +50,7 @@ func TestHandover(t *testing.T) {
 	for _, c := range []struct {
 		front string
 		meta  handoverMeta
-		first bool // played in the short version too, and with more in the long one
+		first bool // played with more
 	}{
 		{front: api.FrontUBLK, first: true},
 		{front: api.FrontNBD},
@@ -404,7 +404,7 @@ func (h *handover) withMetadata(path string, f func(*metastore.Store)) {
 // drbdmeta runs the real tool on a copy of a disk and gives what it prints, without its remarks.
 func (h *handover) drbdmeta(path, verb string) string {
 	h.t.Helper()
-	c := exec.Command("drbdmeta", "--force", minor(), "v08", path, h.meta.index, verb)
+	c := exec.Command("drbdmeta", "--force", drbdutils.Minor(), "v08", path, h.meta.index, verb)
 	var remarks strings.Builder
 	c.Stderr = &remarks
 	out, err := c.Output()
@@ -413,9 +413,6 @@ func (h *handover) drbdmeta(path, verb string) string {
 	}
 	return string(out)
 }
-
-// minor is what drbdmeta takes a lock for: another process's must be another, or one of the two fails.
-func minor() string { return strconv.Itoa(os.Getpid() % (1 << 20)) }
 
 // sameGeneration compares two UUIDs, of which the lowest bit only says whose they were.
 func sameGeneration(t testing.TB, a, b string) bool {

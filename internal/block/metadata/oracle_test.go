@@ -7,9 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
+
+	"holdfast/internal/drbdutils"
 )
 
 // drbdmeta runs the real tool on a file, or skips the test.
@@ -19,15 +20,12 @@ func drbdmeta(t *testing.T, file, index string, args ...string) string {
 	if err != nil {
 		t.Skip("drbdmeta is not installed")
 	}
-	out, err := exec.Command(tool, append([]string{"--force", minor(), "v08", file, index}, args...)...).CombinedOutput()
+	out, err := exec.Command(tool, append([]string{"--force", drbdutils.Minor(), "v08", file, index}, args...)...).CombinedOutput()
 	if err != nil && args[0] != "dump-md" { // dump-md of a log that is not applied is a failure to it
 		t.Fatalf("drbdmeta %v: %v\n%s", args, err, out)
 	}
 	return string(out)
 }
-
-// minor is what drbdmeta takes a lock for: another process's must be another, or one of the two fails.
-func minor() string { return strconv.Itoa(os.Getpid() % (1 << 20)) }
 
 func sparse(t *testing.T, size int64) *os.File {
 	t.Helper()

@@ -7,12 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/disk/crashdisk"
+	"holdfast/internal/drbdutils"
 )
 
 // Every recorded image is the end of a disk of 64 MiB.
@@ -72,7 +72,7 @@ func drbdmeta(t *testing.T, image []byte, args ...string) ([]byte, int) {
 	if _, err := f.WriteAt(image, recordedSize-int64(len(image))); err != nil {
 		t.Fatal(err)
 	}
-	err = exec.Command(tool, append([]string{"--force", minor(), "v08", file, "internal"}, args...)...).Run()
+	err = exec.Command(tool, append([]string{"--force", drbdutils.Minor(), "v08", file, "internal"}, args...)...).Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -86,9 +86,6 @@ func drbdmeta(t *testing.T, image []byte, args ...string) ([]byte, int) {
 	}
 	return after, 0
 }
-
-// minor is what drbdmeta takes a lock for: another process's must be another, or one of the two fails.
-func minor() string { return strconv.Itoa(os.Getpid() % (1 << 20)) }
 
 // TestLikeDrbdmeta lets the real tool and ours do the same to what the kernel module left in many states, crashed Primaries
 // among them, and compares all bytes.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"holdfast/internal/drbdutils"
 	"holdfast/internal/paths"
 )
 
@@ -215,7 +216,7 @@ func TestGrownDisk(t *testing.T) {
 	if err != nil {
 		return
 	}
-	real, err := exec.Command(tool, "--force", "1", "v08", h.disk, "internal", "dump-md").Output()
+	real, err := exec.Command(tool, "--force", drbdutils.Minor(), "v08", h.disk, "internal", "dump-md").Output()
 	if err != nil || withoutHead(string(real)) != withoutHead(dump) {
 		t.Errorf("drbdmeta reads what was moved otherwise (%v)\n%s", err, cmp.Diff(withoutHead(string(real)), withoutHead(dump)))
 	}

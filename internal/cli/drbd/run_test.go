@@ -17,6 +17,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/drbdutils"
 	"holdfast/internal/paths"
 )
 
@@ -242,7 +243,7 @@ func TestMetadataLikeDrbdmeta(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	for _, verb := range []string{"dump-md", "show-gi", "get-gi"} {
-		real, err := exec.Command(tool, "--force", "1", "v08", h.disk, "internal", verb).Output()
+		real, err := exec.Command(tool, "--force", drbdutils.Minor(), "v08", h.disk, "internal", verb).Output()
 		if err != nil {
 			t.Fatalf("drbdmeta %s: %v", verb, err)
 		}
@@ -287,7 +288,7 @@ func TestDumpOfAnyBitmap(t *testing.T) {
 		sb.Encode(p)
 		h.writeAt(t, l.Superblock, string(p))
 		for _, verb := range []string{"dump-md", "show-gi"} {
-			real, err := exec.Command(tool, "--force", "1", "v08", h.disk, "internal", verb).Output()
+			real, err := exec.Command(tool, "--force", drbdutils.Minor(), "v08", h.disk, "internal", verb).Output()
 			if err != nil {
 				t.Fatal(err)
 			}
