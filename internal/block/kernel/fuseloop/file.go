@@ -1,6 +1,8 @@
 package fuseloop
 
 import (
+	"sync/atomic"
+
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/block/kernel"
@@ -12,6 +14,8 @@ import (
 type file struct {
 	target kernel.Target
 	cutter *ranges.Cutter // loop sends discards and zeroings of any length, one after the other
+	// used: the loop device is there, or something has been written.
+	used atomic.Bool
 }
 
 func newFile(target kernel.Target) *file {
@@ -30,7 +34,9 @@ type op struct {
 // Complete answers the kernel.
 func (o *op) Complete(_ *kernel.Request, err error) { o.from.Reply(err) }
 
-// Submit passes a request on.
+// Submit passes a request on. The flush with which LOOP_CONFIGURE begins it answers itself: there is nothing to flush, and the
+// target may keep it waiting for the cluster's log. Killed meanwhile, this process could not end, since its thread in the ioctl
+// keeps the connection open on which it waits for the answer.
 func (f *file) Submit(r *fuse.Request) {
 	if (r.Offset|r.Length)%512 != 0 {
 		r.Reply(unix.EINVAL)
@@ -46,10 +52,16 @@ func (f *file) Submit(r *fuse.Request) {
 	case fuse.Read:
 		o.request.Op = kernel.Read
 	case fuse.Write:
+		f.used.Store(true)
 		o.request.Op = kernel.Write
 	case fuse.Sync:
+		if !f.used.Load() {
+			r.Reply(nil)
+			return
+		}
 		o.request.Op = kernel.Flush
 	case fuse.Allocate:
+		f.used.Store(true)
 		f.allocate(o)
 		return
 	}

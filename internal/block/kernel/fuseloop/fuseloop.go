@@ -88,6 +88,7 @@ func (d *Device) attach() error {
 	if err != nil {
 		return err
 	}
+	d.file.used.Store(true)
 	d.conn.DropMount()
 	return nil
 }
@@ -141,6 +142,7 @@ func resume(cfg kernel.Config, fd int, number uint32, text string) (*Device, err
 		}
 		return nil, err
 	}
+	d.file.used.Store(true)
 	if d.conn, err = fuse.Adopt(fuseConfig(cfg), d.file, fd, number); err != nil {
 		d.loop.Release()
 		return nil, err

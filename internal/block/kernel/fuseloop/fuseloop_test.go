@@ -282,3 +282,25 @@ func TestBlockSizeAndSize(t *testing.T) {
 		t.Error("a size that is no multiple of the block size was accepted")
 	}
 }
+
+// TestDeviceIsMadeWithoutTheTarget: the target is asked for nothing while the device is being made, since it may keep a flush
+// waiting; a flush of whoever uses the device reaches it, also of one that has written nothing.
+func TestDeviceIsMadeWithoutTheTarget(t *testing.T) {
+	needDevices(t)
+	target := newTarget(t, filepath.Join(t.TempDir(), "disk"), 16<<20)
+	d := open(t, kernel.Config{Name: "test", Target: target})
+	if n := target.flushes.Load(); n != 0 {
+		t.Errorf("%d flushes while the device was being made", n)
+	}
+	f, err := os.OpenFile(d.DevicePath(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if target.flushes.Load() == 0 {
+		t.Error("a user's flush has not reached the target")
+	}
+}
