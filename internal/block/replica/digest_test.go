@@ -65,6 +65,9 @@ func FuzzReceive(f *testing.F) {
 		_, y := steppedPair(t, "")
 		held := 0
 		y.Start(&Pool{}, func(p Packet) {
+			if isData := p.Command <= wire.RSDataReply; isData != (p.Data != nil) || isData && meta {
+				t.Errorf("%v, on the meta connection: %v, with data: %v", p.Command, meta, p.Data != nil)
+			}
 			if p.Data != nil {
 				held += len(p.Data.B)
 				n := len(p.Data.B)

@@ -181,8 +181,8 @@ func (l *Link) fail(where string, err error) {
 // receive reads a packet of the data connection.
 func (l *Link) receive(h wire.Header) error {
 	p := Packet{Command: h.Command, Form: l.data.lastForm}
-	if !h.Command.Known() {
-		return fmt.Errorf("unknown packet %v", h.Command)
+	if err := expected(h.Command, false); err != nil {
+		return err
 	}
 	size := int(h.Length)
 	switch h.Command {
@@ -254,6 +254,9 @@ func (l *Link) readMeta() {
 }
 
 func (l *Link) receiveMeta(h wire.Header) error {
+	if err := expected(h.Command, true); err != nil {
+		return err
+	}
 	body := l.meta.scratch(int(h.Length))
 	if _, err := io.ReadFull(l.meta.in, body); err != nil {
 		return err
@@ -270,10 +273,18 @@ func (l *Link) receiveMeta(h wire.Header) error {
 		}
 		l.pingWant.Store(0)
 	}
-	if !h.Command.Known() {
-		return fmt.Errorf("unknown packet %v", h.Command)
-	}
 	l.handler(Packet{Command: h.Command, Body: body})
+	return nil
+}
+
+// expected refuses a command that cannot come on a connection: a handler relies on what each of the two carries.
+func expected(c wire.Command, meta bool) error {
+	switch {
+	case !c.Known():
+		return fmt.Errorf("unknown packet %v", c)
+	case !c.Belongs(meta):
+		return fmt.Errorf("packet %v came on the wrong one of the two connections", c)
+	}
 	return nil
 }
 

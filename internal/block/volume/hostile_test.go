@@ -99,6 +99,9 @@ func conversations() (seeds [][]byte) {
 		packet(false, wire.StateChgReq, wire.StateChange{Mask: 3, Value: 1}.AppendTo(nil)),
 		packet(false, wire.ConnStChgReq, wire.StateChange{Mask: wire.MaskConn, Value: 16}.AppendTo(nil))))
 	seeds = append(seeds, cat(data, bitmap, packet(false, wire.Trim, wire.RangeInfo{Bytes: 4096}.AppendTo(nil)), packet(true, wire.PingAck, nil)))
+	for _, cmd := range []wire.Command{wire.Data, wire.DataReply, wire.RSDataReply} { // on the connection where they do not belong
+		seeds = append(seeds, cat(begin, packet(true, cmd, append(wire.DataInfo{Sector: 8}.AppendTo(nil), make([]byte, 512)...))))
+	}
 	return seeds
 }
 

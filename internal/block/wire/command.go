@@ -75,6 +75,21 @@ func (c Command) Known() bool {
 	return ok
 }
 
+// Belongs tells whether the command may come on the meta connection, or on the data connection; see the constants. On the
+// other one it ends the connection: what comes there has another shape and order.
+func (c Command) Belongs(meta bool) bool {
+	switch c {
+	case DelayProbe:
+		return true
+	case Ping, PingAck, RecvAck, WriteAck, RSWriteAck, Superseded, NegAck, NegDReply, NegRSDReply, BarrierAck, StateChgReply,
+		OVResult, RSIsInSync, RSCancel, ConnStChgReply, RetryWrite:
+		return meta
+	case InitialMeta, InitialData, ConnectFeatures: // before there is a pair of connections
+		return false
+	}
+	return !meta && c.Known()
+}
+
 func commandName(c Command) (string, bool) {
 	names := [...]string{Data: "P_DATA", DataReply: "P_DATA_REPLY", RSDataReply: "P_RS_DATA_REPLY", Barrier: "P_BARRIER",
 		Bitmap: "P_BITMAP", BecomeTarget: "P_BECOME_SYNC_TARGET", BecomeSource: "P_BECOME_SYNC_SOURCE",

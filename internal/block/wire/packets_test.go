@@ -243,6 +243,12 @@ func TestNames(t *testing.T) {
 		if !cmd.Known() {
 			t.Errorf("%v is not known", cmd)
 		}
+		if cmd.Belongs(true) == cmd.Belongs(false) && cmd != DelayProbe && cmd != ConnectFeatures {
+			t.Errorf("%v: on which connection?", cmd)
+		}
+	}
+	if Command(0x99).Belongs(false) || InitialMeta.Belongs(true) || Data.Belongs(true) || WriteAck.Belongs(false) {
+		t.Error("connections of commands")
 	}
 	if Command(0x99).Known() || Command(0x99).String() != "P_0x99" || InitialMeta.String() != "P_INITIAL_META" || Data.String() != "P_DATA" {
 		t.Error("names of commands")
