@@ -36,6 +36,7 @@ type client struct {
 	w    *World
 	id   int
 	host *host
+	owes bool // its last operation was a write that it has not flushed
 }
 
 // startClients puts n clients on each data host.
@@ -60,6 +61,10 @@ func (c *client) next() {
 		c.rest(200 * time.Millisecond)
 		return
 	}
+	if c.owes && w.durably && !w.chance(8) {
+		c.issue(&op{kind: kernel.Flush})
+		return
+	}
 	block := w.model.places[w.rng.IntN(len(w.model.places))]
 	k := w.rng.IntN(20)
 	if w.opts.Plain {
@@ -78,6 +83,7 @@ func (c *client) next() {
 
 func (c *client) issue(o *op) {
 	o.w, o.client, o.host, o.invoked = c.w, c, c.host, c.w.now
+	c.owes = o.kind == kernel.Write && !o.fua
 	c.host.kernel.submit(o)
 }
 

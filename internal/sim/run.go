@@ -102,6 +102,7 @@ func Seed(seed uint64, events uint64, opts Options) Result {
 	w := New(seed, opts)
 	w.Start()
 	w.startClients(1 + w.rng.IntN(2))
+	w.durably = !opts.Plain && w.chance(2)
 	w.plan()
 	for w.events < events && w.step() {
 	}

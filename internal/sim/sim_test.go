@@ -109,6 +109,7 @@ var plantedBugs = []struct {
 }{
 	{tag: "ack_before_peer", test: "TestSim", args: []string{"-seeds=10"}, says: "S2"},
 	{tag: "skip_peer_flush", test: "TestSim", args: []string{"-seeds=20"}, says: "S2"},
+	{tag: "flush_assumed", test: "TestSim", args: []string{"-seeds=40"}, says: "S2"},
 	{tag: "promote_outside_u", test: "TestBothHostsDownAndBackInEachOrder", says: "S1"},
 	{tag: "volume_ignores_lease", test: "TestPausedProcessResumes", says: "S"},
 	{tag: "guard_ignores_lease", test: "TestNoPromotionBeforeTheLeaseIsOver", says: "S6"},

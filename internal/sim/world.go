@@ -62,6 +62,7 @@ type World struct {
 	truth    *truth // of the strand in focus
 	model    *model
 	clients  []*client
+	durably  bool   // clients flush after most writes, as a database does with its log
 	values   uint64 // written so far, all different
 	attended bool   // the operator of split brains is at work
 	kept     *host  // which an operator keeps of two that have diverged

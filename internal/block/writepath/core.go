@@ -118,6 +118,7 @@ type Core struct {
 	unordered   bool   // see SetUnordered
 	barrier     uint32 // number of the last barrier sent
 	epochWrites uint32
+	pairs       pairs // see early.go
 
 	current, pending spans // sent to the peer and not covered by a barrier; covered by the one under way
 	resynced         spans // acknowledged resync writes of the peer, not known to be durable there
@@ -126,15 +127,6 @@ type Core struct {
 	active int // admitted and not completed, locks apart
 	out    []Effect
 	spare  []Effect // from Reuse
-}
-
-// group is a flush under way: of the local disk and of the peer, for all who asked while the one before ran.
-type group struct {
-	running       bool
-	local, remote bool // not confirmed yet
-	there         bool // the peer takes part, or has: its disk has everything once remote is false
-	members       []ID
-	err           error
 }
 
 // New makes the write path for a volume of size bytes with an activity log and the bitmap of blocks out of sync, with no
@@ -176,8 +168,11 @@ func (c *Core) Admit(o Op) ID {
 	}
 	if o.Kind == Flush {
 		c.ops[id].phase = flushing
-		c.waitFlush = append(c.waitFlush, id)
-		c.startGroup()
+		c.pairs.flush()
+		if !c.joinEarly(id) {
+			c.waitFlush = append(c.waitFlush, id)
+			c.startGroup()
+		}
 		return id
 	}
 	if c.ranges.Acquire(id, o.Span) {
@@ -352,12 +347,14 @@ func (c *Core) start(id ID) {
 		return
 	}
 	o.phase, o.local = running, true
+	c.pairs.write()
 	if c.peer == Up {
 		c.send(id)
 	} else if !planted.BitLost {
 		c.oos.SetBytes(o.Span.Start, o.Span.Len())
 	}
 	c.emit(Effect{Do: WriteLocal, ID: id})
+	c.startEarly(id)
 }
 
 func (c *Core) send(id ID) {
@@ -380,6 +377,7 @@ func (c *Core) LocalDone(id ID, err error) {
 		o.err = err
 		c.lacksHere(o.Span)
 	}
+	c.flushAfter(id)
 	c.advance(id)
 }
 

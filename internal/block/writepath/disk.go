@@ -36,6 +36,7 @@ func (c *Core) DropDisk() {
 		return
 	}
 	c.without = true
+	c.forgetEarly()
 	c.failHeld()
 	waiting := append(append([]ID(nil), c.waitCommit...), c.waitLog...)
 	c.waitCommit, c.waitLog, c.logAsked = nil, nil, false
@@ -67,6 +68,7 @@ func (c *Core) failHeld() {
 // TakeDisk: there is a local disk again, with its activity log and bitmap; every block the peer alone has is set in it.
 func (c *Core) TakeDisk(log *metadata.ActivityLog, oos *metadata.Bitmap) {
 	c.without, c.log, c.oos = false, log, oos
+	c.forgetEarly()
 }
 
 // Quiet tells that nothing is under way that the activity log on disk speaks of.
@@ -108,6 +110,7 @@ func (c *Core) startThere(id ID) {
 		return
 	}
 	c.ops[id].phase = running
+	c.pairs.write()
 	c.send(id)
 }
 
@@ -116,7 +119,7 @@ func (c *Core) startGroupThere() {
 	c.forced = false
 	c.started++
 	g := &c.group
-	g.running, g.local, g.there, g.err = true, false, c.peer == Up, nil
+	g.running, g.local, g.early, g.there, g.err = true, false, false, c.peer == Up, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
 	c.settleDebt()
 	if c.peer != Up {

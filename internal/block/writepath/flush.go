@@ -2,6 +2,20 @@ package writepath
 
 import "holdfast/internal/planted"
 
+// group is a flush under way: of the local disk and of the peer, for all who asked while the one before ran.
+type group struct {
+	running       bool
+	local, remote bool // not confirmed yet
+	there         bool // the peer takes part, or has: its disk has everything once remote is false
+	members       []ID
+	err           error
+	// early: it was begun with the write after, unasked, and covers the first so many writes; it waits for the local disk to
+	// have that write.
+	early, waits bool
+	after        ID
+	covers       uint64
+}
+
 // startGroup begins a flush of the local disk and, beside it, of the peer, if one is wanted and none is under way.
 func (c *Core) startGroup() {
 	if c.group.running || c.broken != nil || c.peer == Suspended || c.held {
@@ -17,7 +31,7 @@ func (c *Core) startGroup() {
 	c.forced = false
 	c.started++
 	g := &c.group
-	g.running, g.local, g.err = true, true, nil
+	g.running, g.local, g.early, g.err = true, true, false, nil
 	g.members, c.waitFlush = c.waitFlush, g.members[:0]
 	c.settleDebt()
 	g.there = c.peer == Up
@@ -78,6 +92,9 @@ func (c *Core) closeGroup() {
 	err := g.err
 	if err == nil && c.log != nil {
 		c.log.Confirm(c.started)
+	}
+	if err == nil && g.early {
+		c.pairs.confirmed = g.covers
 	}
 	for _, id := range g.members { // finishing one adds none
 		o := &c.ops[id]

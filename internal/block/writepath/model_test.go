@@ -14,7 +14,7 @@ import (
 func TestPath(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, bits := newCore(t, 8)
-		m := model{c: c, t: t, ops: map[ID]*modelOp{}, bits: bits}
+		m := model{c: c, t: t, ops: map[ID]*modelOp{}, bits: bits, paired: rapid.Bool().Draw(t, "paired")}
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
 			m.step()
 		}
@@ -28,6 +28,8 @@ type modelOp struct {
 	local, remote bool // answered
 	sent, started bool
 	lost          bool // sent to a peer that was given up before it answered
+	durable       struct{ here, there bool }
+	covers        []*modelOp // of a flush: the writes acknowledged when it was asked for
 }
 
 type model struct {
@@ -41,10 +43,22 @@ type model struct {
 	held     bool
 	dropped  bool // the local disk has failed
 	hadPeer  bool // a peer has been there
+
+	paired    bool // the application sends one write, then one flush, and so on
+	wroteLast bool
+	acked     []*modelOp // writes
+	written   []*modelOp // on the local disk
+	sent      []*modelOp // in the open epoch
+	flushed   []*modelOp // by the local flush under way
+	closed    []*modelOp // by the barrier under way
 }
 
 func (m *model) step() {
-	switch rapid.IntRange(0, 10).Draw(m.t, "what") {
+	what := rapid.IntRange(0, 10).Draw(m.t, "what")
+	if m.paired && (what <= 3 || what >= 8 && rapid.IntRange(0, 7).Draw(m.t, "fault") != 0) {
+		what = m.nextOfPair()
+	}
+	switch what {
 	case 10:
 		m.dropDisk()
 	case 0, 1, 2:
@@ -63,6 +77,9 @@ func (m *model) step() {
 		if m.barrier != 0 {
 			n := m.barrier
 			m.barrier = 0
+			for _, o := range m.closed {
+				o.durable.there = true
+			}
 			if m.c.PeerMode() == Up && !m.c.BarrierAck(n) {
 				m.t.Fatalf("barrier %d refused", n)
 			}
@@ -79,12 +96,27 @@ func (m *model) step() {
 	m.drain()
 }
 
+// nextOfPair is the step of an application that waits for each answer, or, while it waits, one of the disk or the peer. Now and
+// then another one writes.
+func (m *model) nextOfPair() int {
+	switch {
+	case rapid.IntRange(0, 11).Draw(m.t, "another") == 0:
+		return rapid.SampledFrom([]int{0, 3}).Draw(m.t, "of another")
+	case m.c.Active() > 0:
+		return rapid.IntRange(4, 7).Draw(m.t, "answer")
+	case m.wroteLast:
+		return 3
+	}
+	return 0
+}
+
 func (m *model) admit(o Op) {
+	m.wroteLast = o.Kind == Write
 	id := m.c.Admit(o)
 	if m.ops[id] != nil {
 		m.t.Fatalf("ID %d given twice", id)
 	}
-	m.ops[id] = &modelOp{span: o.Span, flush: o.Kind == Flush, fua: o.FUA}
+	m.ops[id] = &modelOp{span: o.Span, flush: o.Kind == Flush, fua: o.FUA, covers: slices.Clone(m.acked)}
 }
 
 func (m *model) drain() {
@@ -122,10 +154,13 @@ func (m *model) effect(e Effect) {
 		o.started = true
 	case Send:
 		o.sent, o.remote = true, false
+		m.sent = append(m.sent, o)
 	case SendBarrier:
 		m.barrier = e.Number
+		m.closed, m.sent = append(m.closed, m.sent...), nil
 	case FlushLocal:
 		m.flushing = true
+		m.flushed = slices.Clone(m.written)
 	case Complete:
 		m.completed(e, o)
 	}
@@ -137,6 +172,12 @@ func (m *model) completed(e Effect, o *modelOp) {
 	}
 	if e.Err == nil && (m.c.Held()) {
 		m.t.Fatalf("operation %d acknowledged while held", e.ID)
+	}
+	if e.Err == nil && (o.flush || o.fua) {
+		m.durable(e.ID, o)
+	}
+	if e.Err == nil && !o.flush {
+		m.acked = append(m.acked, o)
 	}
 	if m.dropped {
 		m.completedThere(e, o)
@@ -156,6 +197,32 @@ func (m *model) completed(e Effect, o *modelOp) {
 		}
 	}
 	delete(m.ops, e.ID)
+}
+
+// durable judges a flush, or a write with FUA: what it covers is on the stable storage of every disk that counts.
+func (m *model) durable(id ID, o *modelOp) {
+	covers := o.covers
+	if !o.flush {
+		covers = []*modelOp{o}
+	}
+	for _, w := range covers {
+		if !m.dropped && !w.durable.here {
+			m.t.Fatalf("operation %d acknowledged before a write it covers was durable here", id)
+		}
+		if !m.dropped && !w.durable.there && m.c.PeerMode() == Up && !m.marked(w) {
+			m.t.Fatalf("operation %d acknowledged before a write it covers was durable there", id)
+		}
+	}
+}
+
+// marked tells whether a write counts as out of sync.
+func (m *model) marked(o *modelOp) bool {
+	for b := o.span.Start / Block; b < (o.span.End+Block-1)/Block; b++ {
+		if !m.bits.Test(uint64(b)) {
+			return false
+		}
+	}
+	return true
 }
 
 // completedThere judges an answer of a path that has lost its disk: what succeeds is the peer's.
@@ -209,6 +276,7 @@ func (m *model) answerLocal() bool {
 		return false
 	}
 	o.local = true
+	m.written = append(m.written, o)
 	m.c.LocalDone(id, m.diskError())
 	return true
 }
@@ -230,6 +298,9 @@ func (m *model) answerFlush() bool {
 		return false
 	}
 	m.flushing = false
+	for _, o := range m.flushed {
+		o.durable.here = true
+	}
 	m.c.LocalFlushed(m.diskError())
 	return true
 }
@@ -243,6 +314,7 @@ func (m *model) peerEvent() {
 		if rapid.Bool().Draw(m.t, "suspend") {
 			m.c.Suspend()
 			m.barrier = 0
+			m.sent, m.closed = append(m.closed, m.sent...), nil
 			return
 		}
 		m.barrier = 0
@@ -262,6 +334,7 @@ func (m *model) giveUp() {
 			o.sent, o.lost = false, true
 		}
 	}
+	m.sent, m.closed = nil, nil
 	m.c.PeerGone()
 }
 

@@ -61,6 +61,7 @@ func (c *Core) PeerUp() {
 	}
 	again := c.peer == Suspended
 	c.peer = Up
+	c.forgetEarly()
 	c.epochWrites = 0
 	if again {
 		c.current = append(c.current, c.pending...)
@@ -89,6 +90,7 @@ func (c *Core) sendAgain() {
 func (c *Core) Suspend() {
 	if c.peer == Up {
 		c.peer = Suspended
+		c.forgetEarly()
 	}
 }
 
@@ -96,6 +98,7 @@ func (c *Core) Suspend() {
 // since its last confirmed flush, in case its cache is lost.
 func (c *Core) PeerGone() {
 	c.peer = Gone
+	c.forgetEarly()
 	c.owed = c.owed || c.without && len(c.current)+len(c.pending) > 0
 	c.MarkUnconfirmed()
 	c.epochWrites = 0
@@ -190,6 +193,7 @@ func (c *Core) Break(err error) {
 		return
 	}
 	c.broken = err
+	c.forgetEarly()
 	c.held = false
 	queuedUp := [][]ID{c.waitReady, c.waitLog, c.waitCommit}
 	c.waitReady, c.waitLog, c.waitCommit = nil, nil, nil
