@@ -25,8 +25,10 @@ const (
 	// DiskWorkers carry out what the kernel cannot do beside its caller: discards, zeroings, transactions of the metadata,
 	// and everything on a disk without asynchronous I/O.
 	DiskWorkers = 8
-	// MaxEpoch is the number of writes after which a barrier is sent even without a flush (DRBD's max-epoch-size).
-	MaxEpoch = 2048
+	// MaxEpoch is the number of writes after which a barrier is sent even without a flush, unless max-epoch-size says how many;
+	// writes that follow one another on the disk count as one. DRBD's default is 2048, its most 20000. A barrier has both disks
+	// flushed, which may last as long as some hundred writes; what may have to be resynced when a peer is lost grows with it.
+	MaxEpoch = 16384
 )
 
 // Time, for any peer.

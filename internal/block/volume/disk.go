@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"holdfast/internal/block"
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
@@ -77,6 +78,7 @@ func (e *engine) newPath() *writepath.Core {
 func (e *engine) tellOfPeer(p *writepath.Core) {
 	p.SetForeign(e.foreign())
 	p.SetUnordered(e.protocol() != wire.ProtocolC)
+	p.SetEpoch(int(e.cfg.Resource.Net().Number("max-epoch-size", block.MaxEpoch)))
 }
 
 // dropDisk: the Primary goes on without its disk.

@@ -118,6 +118,7 @@ type Core struct {
 	unordered   bool   // see SetUnordered
 	barrier     uint32 // number of the last barrier sent
 	epochWrites uint32
+	epochMost   int   // see SetEpoch
 	pairs       pairs // see early.go
 
 	current, pending spans // sent to the peer and not covered by a barrier; covered by the one under way
@@ -132,7 +133,7 @@ type Core struct {
 // New makes the write path for a volume of size bytes with an activity log and the bitmap of blocks out of sync, with no
 // peer.
 func New(size int64, log *metadata.ActivityLog, oos *metadata.Bitmap) *Core {
-	return &Core{size: size, log: log, oos: oos}
+	return &Core{size: size, log: log, oos: oos, epochMost: block.MaxEpoch}
 }
 
 // Effects returns what is to be done, in order, and forgets it. The slice is valid until the Core is used again after the
@@ -363,7 +364,7 @@ func (c *Core) send(id ID) {
 	c.epochWrites++
 	c.current.add(o.Span)
 	c.emit(Effect{Do: Send, ID: id})
-	if len(c.current) >= block.MaxEpoch {
+	if len(c.current) >= c.epochMost {
 		c.forced = true
 		c.startGroup()
 	}

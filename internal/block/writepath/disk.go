@@ -3,6 +3,7 @@ package writepath
 import (
 	"errors"
 
+	"holdfast/internal/block"
 	"holdfast/internal/block/metadata"
 )
 
@@ -20,7 +21,7 @@ var errOwed = errors.New("the connection to the only disk was lost before it had
 
 // NewWithout makes the write path of a volume of size bytes that has no local disk.
 func NewWithout(size int64) *Core {
-	return &Core{size: size, oos: metadata.NewBitmap(size), without: true}
+	return &Core{size: size, oos: metadata.NewBitmap(size), epochMost: block.MaxEpoch, without: true}
 }
 
 // Without tells that there is no local disk.

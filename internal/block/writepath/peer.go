@@ -142,6 +142,10 @@ func (c *Core) SetForeign(foreign bool) { c.foreign = foreign }
 // carry those of one epoch out in any order, also two of one range of which the second was asked for when the first was completed.
 func (c *Core) SetUnordered(unordered bool) { c.unordered = unordered }
 
+// SetEpoch says after how many writes, at least 1, a barrier is sent even without a flush. Writes that follow one another count
+// as one.
+func (c *Core) SetEpoch(writes int) { c.epochMost = writes }
+
 // awaitsBarrier has a write of a range that the open epoch has a write of wait until that epoch is closed. It tells whether the
 // write has been put off: another flush is under way.
 func (c *Core) awaitsBarrier(id ID) bool {
