@@ -91,6 +91,7 @@ func (g *guest) killVolume() {
 	pid := g.status().PID
 	g.sh(fmt.Sprintf("sleep 1; kill -9 %d; await '[ -n \"$(process \"volume r0\")\" ] && [ \"$(process \"volume r0\")\" != %d ]'", pid, pid))
 	g.await(g.t, "timeout 30 holdfast drbd role r0", "Primary/")
+	g.await(g.t, "timeout 30 holdfast drbd status --output-format json r0", `"front":`) // a device nobody used is made anew
 }
 
 // endVerify stops the program that reads back what it has written, which must have seen no error.
