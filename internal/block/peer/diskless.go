@@ -173,9 +173,7 @@ func (m *Machine) attachedPrimary(a Attach) {
 	m.crashed, m.outdated = false, false
 	m.offered = min(sb.Disk(), generation.Outdated)
 	if m.conn != wire.Connected { // MayAttach has seen that it is the same data
-		m.disk = generation.UpToDate
-		m.do(Store)
-		m.tookDisk()
+		m.takeAlone()
 		return
 	}
 	m.disk = generation.Negotiating
@@ -184,6 +182,22 @@ func (m *Machine) attachedPrimary(a Attach) {
 	m.sendUUIDs()
 	m.sendState()
 	m.linkAt = m.env.Now
+}
+
+// takeAlone goes on with a disk that was attached while the peer is not there. What was on its way to the peer's disk alone fails;
+// what is written from now on the peer lacks, and a new generation says so.
+func (m *Machine) takeAlone() {
+	m.disk, m.path = generation.UpToDate, pathGone
+	m.do(PathHold, PathGone)
+	if !m.adopted() && m.uuids.NeedsNewCurrent() {
+		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+		m.log("new current UUID " + m.uuids.String())
+	}
+	m.do(Store)
+	m.tookDisk()
+	if m.frozen == "" {
+		m.do(PathRelease)
+	}
 }
 
 // knownDisk is the state the handshake counts with.

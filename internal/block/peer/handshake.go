@@ -5,6 +5,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
+	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
 )
 
@@ -76,6 +77,9 @@ func (m *Machine) handshake(before remote, st wire.States) {
 		if !m.meetsServer() {
 			m.fail("the peer that has connected is not the one this Primary lived on, or was started again", false)
 			return
+		}
+		if !m.Healing() { // the operator's word is for one connection, and not for a disk that is attached later
+			m.discard = false
 		}
 		m.connected()
 		m.onlyDisk()
@@ -212,8 +216,13 @@ func (m *Machine) becomeTarget(first bool) {
 // onlyDisk: a peer that is Primary without a disk writes here alone from now on. A new generation makes this side the source
 // when the peer has a disk again, and the resync is a full one: what the peer's disk lacks is then known whatever happens.
 func (m *Machine) onlyDisk() {
-	if m.adopted() || m.peer.role != wire.Primary || m.peer.disk >= generation.Inconsistent || m.disk != generation.UpToDate ||
-		!m.uuids.NeedsNewCurrent() {
+	if m.adopted() || m.peer.role != wire.Primary || m.peer.disk >= generation.Inconsistent || m.disk != generation.UpToDate {
+		return
+	}
+	if !m.uuids.NeedsNewCurrent() { // the bitmap counts from an older generation already
+		if m.env.OOS < uint64(m.size+metadata.BytesPerBit-1)/metadata.BytesPerBit {
+			m.markAll()
+		}
 		return
 	}
 	m.uuids = m.uuids.NewCurrent(m.env.Fresh, false)
@@ -359,6 +368,9 @@ func (m *Machine) finishSource() {
 	m.peer.uuids.Set = m.uuids // the target has taken ours over
 	m.conn, m.crashed = wire.Connected, false
 	m.peer.disk, m.peer.finished = generation.UpToDate, false
+	if !m.adopted() { // an Outdated source is as good as its target now, as DRBD has it
+		m.disk = generation.UpToDate
+	}
 	m.equalSets()
 	m.do(ResyncDurable, EndResync, WriteBitmap, Store)
 	if m.primary() && m.adopted() && !m.peerInU() {

@@ -176,7 +176,7 @@ func (m *Machine) promote(p request) {
 		m.answer(p.id, m.Refusal(wire.NoUpToDateDisk))
 		return
 	}
-	alone := m.conn < wire.Connected && m.uuids.NeedsNewCurrent()
+	alone := (m.conn < wire.Connected || m.peer.disk <= generation.Failed) && m.uuids.NeedsNewCurrent()
 	if forced || alone {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
 	}
