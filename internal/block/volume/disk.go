@@ -117,9 +117,10 @@ func (e *engine) pathWithout() {
 	e.tellOfPeer(e.path)
 }
 
-// missing tells whether the local disk lacks a part of a range: while it is Inconsistent, what is out of sync.
+// missing tells whether the local disk lacks a part of a range: while it is Inconsistent, what is out of sync. Of a disk that has
+// been attached to a Primary nothing is known before the peer's bitmap is here, and the write path takes it.
 func (e *engine) missing(off, length int64) bool {
-	if !e.hasDisk() {
+	if !e.hasDisk() || e.path != nil && e.path.Without() {
 		return true
 	}
 	if !e.machine.Lacking() {
