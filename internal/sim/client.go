@@ -25,6 +25,7 @@ type op struct {
 	flushed  []uint64
 	inside   bool    // the engine has it
 	served   bool    // without a cluster: the peer's disk could have served it when the engine got it
+	leaned   bool    // the same: there was no disk here
 	linked   int     // the connection at that time
 	strand   *strand // of the engine that had it last
 	read     []byte

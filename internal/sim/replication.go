@@ -32,6 +32,7 @@ type want struct {
 type pair struct {
 	w    *World
 	ends [2]*linkEnd
+	lost bool // nothing gets through any more
 }
 
 // linkEnd is one side of a connection.
@@ -172,7 +173,7 @@ func (r *replication) pump(h *host) {
 // move delivers the first of what waits in a stream, after a while.
 func (e *linkEnd) move(i int) {
 	s := &e.streams[i]
-	if s.moving || len(s.queue) == 0 && !s.fin {
+	if s.moving || len(s.queue) == 0 && !s.fin || e.p.lost {
 		return
 	}
 	s.moving = true
@@ -181,6 +182,9 @@ func (e *linkEnd) move(i int) {
 	s.last = at
 	w.after(at.sub(w.now), "stream", func() {
 		s.moving = false
+		if e.p.lost {
+			return
+		}
 		if !w.open(e.h, e.other.h) {
 			if e.h.up {
 				s.moving = true
@@ -221,6 +225,7 @@ func (e *linkEnd) arrive(i int, list [][]byte) {
 
 // reset is the loss of a connection with what is under way on it; both sides hear of it.
 func (p *pair) reset() {
+	p.lost = true
 	for _, e := range p.ends {
 		for i := range e.streams {
 			e.streams[i].queue = nil

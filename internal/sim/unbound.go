@@ -77,8 +77,9 @@ type party struct {
 	permitted string
 	// verifying is when the verify this side began did, 0 if none is under way.
 	verifying instant
-	marked    uint64 // bits set when it began
-	grown     bool   // its disk is larger than it was
+	marked    uint64  // bits set when it began
+	leans     bool    // its users have last seen the peer's disk
+	thinned   instant // when the only disk its users had last lost its power
 }
 
 // NewUnbound makes the world of a seed: both hosts are up, nothing else.

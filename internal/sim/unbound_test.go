@@ -46,7 +46,14 @@ func manyUnbound(t *testing.T, n int) {
 	var total UnboundStats
 	bad, done := 0, 0
 	next := time.Now().Add(*reportFlag)
-	for seed := *firstFlag; (n == 0 || done < n) && (*totalFlag == 0 || total.Events < *totalFlag) && bad < 10; seed++ {
+	seed := *firstFlag
+	defer func() {
+		if p := recover(); p != nil {
+			fmt.Fprintf(os.Stderr, "seed %d panicked\n", seed)
+			panic(p)
+		}
+	}()
+	for ; (n == 0 || done < n) && (*totalFlag == 0 || total.Events < *totalFlag) && bad < 10; seed++ {
 		hash, stats, err := UnboundSeed(seed, *eventsFlag, unboundOptions())
 		total.add(stats)
 		done++

@@ -64,7 +64,7 @@ func (u *unbound) judgeDiskOf(p *party, writes map[int]uint64, what string) {
 func (u *unbound) entered(o *op) {
 	p := u.party(o.host)
 	u.touched[o.block] = instant(forever)
-	o.inside, o.served, o.linked = true, p.served(), u.link.made
+	o.inside, o.served, o.linked, o.leaned = true, p.served(), u.link.made, p.states().Disk < generation.Inconsistent
 	switch {
 	case o.kind == kernel.Flush:
 		o.flushed = o.flushed[:0]
@@ -95,14 +95,16 @@ func (u *unbound) completed(h *host, r *request, err error) {
 	switch {
 	case o.kind == kernel.Flush:
 		u.stats.Flushes++
-		u.judgeFlush(p, o.flushed)
+		if o.invoked > p.thinned {
+			u.judgeFlush(p, o.flushed)
+		}
 	case !u.tracked(o.block):
 	case o.kind == kernel.Write:
 		u.stats.Acked++
 		u.judgeWrite(p, o)
 	case o.kind == kernel.Read:
 		u.stats.Reads++
-		if !u.lineage.holds(o.read, o.block, o.seq) {
+		if o.invoked > p.thinned && !u.lineage.holds(o.read, o.block, o.seq) {
 			u.fail("U2", "%s reads block %d as %v; write %d or one that replaced it is expected", h.name, o.block, page(o.read).sectors(), o.seq)
 		}
 	}
@@ -129,11 +131,11 @@ func (u *unbound) judgeWrite(p *party, o *op) {
 	a.acked = u.now
 	mine, theirs := a.on[p.h.index], a.on[1-p.h.index]
 	switch {
-	case !mine && !theirs && (u.set.Protocol == "C" || s.Disk == generation.UpToDate):
+	case !mine && !theirs && (u.set.Protocol == "C" || s.Disk == generation.UpToDate || o.leaned):
 		u.fail("U1", "write %d of block %d is acknowledged and on no disk", o.value, o.block)
 	case s.Disk == generation.UpToDate && !mine && p.h.disk.cutAt < o.invoked:
 		u.fail("U1", "write %d of block %d is acknowledged and not on %s's own UpToDate disk", o.value, o.block, p.h.name)
-	case settled(s) && u.set.Protocol == "C" && !theirs && p.peer().h.disk.cutAt < o.invoked && p.peer().data.whole:
+	case settled(s) && u.set.Protocol == "C" && !theirs && p.peer().h.disk.cutAt < o.invoked && p.peer().data.whole && (u.set.OnIOError != "pass_on" || p.peer().h.disk.sound()):
 		u.fail("U1", "write %d of block %d is acknowledged while both disks are UpToDate, and not on %s", o.value, o.block, p.peer().h.name)
 	}
 	a.late = !theirs && u.set.Protocol != "C" && s.Conn >= wire.Connected
@@ -142,7 +144,9 @@ func (u *unbound) judgeWrite(p *party, o *op) {
 			u.lineage.raise(q.data.need, o.block, o.value)
 		}
 	}
-	u.lineage.raise(p.data.floor, o.block, o.value)
+	if mine || !a.late { // what protocols A and B have on no disk yet may be lost
+		u.lineage.raise(p.data.floor, o.block, o.value)
+	}
 	if !u.forked {
 		u.model.blocks[o.block].floor = p.data.floor[o.block]
 	}
@@ -194,13 +198,19 @@ func (u *unbound) lostPower(h *host) {
 	if p.data.whole {
 		u.judgeDiskOf(p, p.data.safe, "has lost its power and is")
 	}
+	if q := p.peer(); q.primary() && q.leans { // it had no other disk
+		q.thinned = u.now
+		for _, b := range u.model.places {
+			q.data.floor[b] = p.data.safe[b]
+		}
+	}
 }
 
 // excused tells whether a side may lack a write that the other has acknowledged: it lost its power before the write was flushed,
 // or protocol A or B acknowledged what was still on its way.
 func (u *unbound) excused(write uint64, lacking *party) bool {
 	a := u.lineage.writes[write]
-	return a.late || !a.lasting && a.on[lacking.h.index] && lacking.h.disk.cutAt > a.acked
+	return a.late || !a.lasting && a.on[lacking.h.index] && lacking.h.disk.cutAt >= a.acked
 }
 
 // lost lists the blocks of which one side has an acknowledged write that the other's content does not contain.

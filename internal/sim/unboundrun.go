@@ -55,7 +55,11 @@ func (u *unbound) look() {
 			p.begin()
 			return
 		case s.Disk == generation.Diskless && p.h.disk.sound():
-			p.do(api.VolumeDo{Verb: api.VolumeAttach}, nil)
+			p.do(api.VolumeDo{Verb: api.VolumeAttach}, func(r api.VolumeReply) {
+				if r.Code != 0 && p.primary() && !p.served() { // its users have seen other data
+					p.do(api.VolumeDo{Verb: api.VolumeSecondary}, nil)
+				}
+			})
 		case s.Conn == wire.StandAlone:
 			alone++
 		}
@@ -117,6 +121,11 @@ func (p *party) reason() string {
 // victim is the side an operator gives up: the one without good data, else the one that is not Primary, else any.
 func (u *unbound) victim() *party {
 	a, b := u.parties[0], u.parties[1]
+	for _, p := range u.parties { // the policies, or the generations, make the Primary the target
+		if p.primary() && (strings.Contains(p.reason(), "I am primary") || strings.Contains(p.peer().reason(), "it is primary")) {
+			return p
+		}
+	}
 	switch {
 	case a.states().Disk != b.states().Disk:
 		if a.states().Disk < b.states().Disk {
@@ -156,6 +165,11 @@ func (u *unbound) complete() {
 	a, b := u.parties[0], u.parties[1]
 	switch {
 	case !settled(a.states()) || !settled(b.states()):
+		for _, p := range u.parties { // an error was passed on: the disk is resynced when it is attached again
+			if s := p.states(); s.Conn == wire.Connected && s.Disk == generation.Inconsistent && s.PeerDisk == generation.UpToDate {
+				p.do(api.VolumeDo{Verb: api.VolumeDetach}, nil)
+			}
+		}
 	case !a.primary() && !b.primary():
 		u.anyParty().do(api.VolumeDo{Verb: api.VolumePrimary}, nil)
 	case u.grown && !u.resized():

@@ -19,6 +19,12 @@ func (u *unbound) observe(h *host) {
 	}
 	p.permit(was, s)
 	switch {
+	case s.Disk == generation.UpToDate || s.Role != wire.Primary:
+		p.leans = false
+	case p.served():
+		p.leans = true
+	}
+	switch {
 	case targeting(s.Conn) && !targeting(was.Conn):
 		u.judgeTarget(p)
 	case targeting(was.Conn) && s.Conn == wire.Connected && s.Disk == generation.UpToDate:
@@ -100,9 +106,14 @@ func (u *unbound) policyGivesUp(p, source *party) bool {
 // judgeResynced: the target of a resync that is done has everything the source has acknowledged.
 func (u *unbound) judgeResynced(p *party) {
 	source := p.peer()
-	u.judgeDiskOf(p, source.data.need, "is UpToDate after a resync")
+	if lost := u.lost(source, p); len(lost) > 0 {
+		b := lost[0]
+		u.fail("U1", "%s is UpToDate after a resync without the acknowledged write %d of block %d: it has %v", p.h.name, source.data.need[b], b, p.h.disk.now[b].sectors())
+	}
 	for _, b := range u.model.places {
-		p.data.need[b] = source.data.need[b]
+		if w := source.data.need[b]; u.lineage.holds(p.h.disk.now[b], b, w) { // else it is on its way (protocols A and B)
+			p.data.need[b] = w
+		}
 		if w := source.data.safe[b]; u.lineage.holds(p.h.disk.durablePage(b), b, w) {
 			p.data.safe[b] = w
 		} else {
