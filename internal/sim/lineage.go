@@ -13,6 +13,7 @@ type ancestry struct {
 	acked   instant // 0: not acknowledged
 	on      [2]bool // the disks that had it when it was acknowledged
 	lasting bool    // acknowledged as durable
+	again   bool    // begun once more by another process: it may replace writes that were begun after it
 	late    bool    // acknowledged by protocol A or B before the connected peer had it
 }
 
@@ -21,6 +22,12 @@ func newLineage() *lineage { return &lineage{writes: map[uint64]*ancestry{}} }
 // begin notes a write that replaces others.
 func (l *lineage) begin(value uint64, block int, parents []uint64) {
 	l.writes[value] = &ancestry{block: block, parents: parents}
+}
+
+// beginAgain notes that a write, unanswered when its process ended, is carried out once more.
+func (l *lineage) beginAgain(value uint64, over []uint64) {
+	a := l.writes[value]
+	a.again, a.parents = true, append(append([]uint64(nil), a.parents...), over...)
 }
 
 // root is what a block held before the first write, whatever that was.
@@ -35,7 +42,7 @@ func (l *lineage) known(value uint64, block int) uint64 {
 }
 
 // contains tells whether a content is a write, or was made by replacing it. Values grow, so that no parent is larger than its
-// child.
+// child, unless the child was begun again.
 func (l *lineage) contains(content, write uint64) bool {
 	if write == root {
 		return true
@@ -48,13 +55,12 @@ func (l *lineage) contains(content, write uint64) bool {
 		if v == write {
 			return true
 		}
-		if v < write || seen[v] {
+		a := l.writes[v]
+		if a == nil || v < write && !a.again || seen[v] {
 			continue
 		}
 		seen[v] = true
-		if a := l.writes[v]; a != nil {
-			stack = append(stack, a.parents...)
-		}
+		stack = append(stack, a.parents...)
 	}
 	return false
 }

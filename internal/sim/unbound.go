@@ -71,10 +71,9 @@ type party struct {
 	seen   wire.States // at the end of the last event
 	linked int         // the connection seen last
 	data   held
-	// consent is why an operator has given this side's data up, empty if none has.
-	consent string
-	// permitted is the consent that counts on this connection.
-	permitted string
+	// discards: the operator has connected this side with --discard-my-data; permitted tells that this connection was made so. invalid:
+	// he has given its content up.
+	discards, permitted, invalid bool
 	// verifying is when the verify this side began did, 0 if none is under way.
 	verifying instant
 	marked    uint64  // bits set when it began

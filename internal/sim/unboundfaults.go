@@ -152,7 +152,7 @@ func (p *party) repair() {
 func (u *unbound) exchangeDisk() {
 	p := u.anyParty()
 	q := p.peer()
-	if !q.data.whole || !q.h.disk.sound() || q.h.disk.failIn > 0 || q.states().Disk != generation.UpToDate || len(u.lost(p, q)) > 0 || q.consent != "" {
+	if !q.data.whole || !q.h.disk.sound() || q.h.disk.failIn > 0 || q.states().Disk != generation.UpToDate || len(u.lost(p, q)) > 0 || q.invalid || q.discards {
 		return
 	}
 	u.note(p.h, "disk replaced")
@@ -233,23 +233,28 @@ func (u *unbound) resize(p *party) {
 // expendable tells whether an operator who knows the other side may give this one up.
 func (u *unbound) spare(p *party) bool {
 	q := p.peer()
-	return q.data.whole && q.consent == "" && q.h.disk.sound() && q.h.disk.failIn == 0 && q.states().Disk == generation.UpToDate
+	return q.data.whole && !q.invalid && !q.discards && q.h.disk.sound() && q.h.disk.failIn == 0 && q.states().Disk == generation.UpToDate
 }
 
 func (u *unbound) invalidate(p *party) {
 	if u.spare(p) && !p.primary() {
-		p.consent = "invalidate"
-		p.do(api.VolumeDo{Verb: api.VolumeInvalidate}, func(r api.VolumeReply) {
-			if r.Code == 0 {
-				p.data.forget()
-			}
-		})
+		p.invalidate()
 	}
+}
+
+// invalidate gives this side's content up, until it has been resynced.
+func (p *party) invalidate() {
+	p.invalid = true
+	p.do(api.VolumeDo{Verb: api.VolumeInvalidate}, func(r api.VolumeReply) {
+		if r.Code == 0 {
+			p.data.forget()
+		}
+	})
 }
 
 func (u *unbound) invalidateRemote(p *party) {
 	if q := p.peer(); u.spare(q) {
-		q.consent = "invalidate-remote"
+		q.invalid = true
 		p.do(api.VolumeDo{Verb: api.VolumeInvalidateRemote}, nil)
 	}
 }
@@ -290,7 +295,7 @@ func (u *unbound) startClients(n int) {
 // discardSometimes has a client write and discard blocks whose content is not judged on its own.
 func (u *unbound) discardSometimes(p *party) {
 	u.after(u.between(5*time.Millisecond, 300*time.Millisecond), "discard", func() {
-		if p.h.up && !p.h.frozen && !u.halted {
+		if p.h.up && !p.h.frozen && !u.halted && len(p.h.kernel.pending) < 16 {
 			b := u.model.places[u.rng.IntN(len(u.model.places))] + 2
 			o := &op{kind: kernel.Discard, block: b, client: &client{w: u.World, id: -1, host: p.h}}
 			if u.chance(2) {

@@ -75,7 +75,8 @@ func (u *unbound) entered(o *op) {
 	case o.kind == kernel.Read:
 		o.seq = p.data.floor[o.block]
 	case o.kind == kernel.Write && u.lineage.writes[o.value] != nil: // by the next process
-		p.data.heads[o.block] = append(p.data.heads[o.block], o.value)
+		u.lineage.beginAgain(o.value, p.data.heads[o.block])
+		p.data.heads[o.block] = append(append([]uint64(nil), p.data.heads[o.block]...), o.value)
 	case o.kind == kernel.Write:
 		o.seq = o.value
 		u.lineage.begin(o.value, o.block, p.data.heads[o.block])

@@ -82,10 +82,8 @@ func (p *party) answered(do api.VolumeDo, r api.VolumeReply) {
 	switch {
 	case do.Verb == api.VolumeDown && r.Code == 0:
 		p.meant = false
-	case do.Verb == api.VolumeConnect && r.Code == 0 && do.DiscardMyData:
-		p.consent = discarding
-	case do.Verb == api.VolumeConnect && r.Code == 0 && p.consent == discarding:
-		p.consent = ""
+	case do.Verb == api.VolumeConnect && r.Code == 0:
+		p.discards = do.DiscardMyData
 	}
 }
 

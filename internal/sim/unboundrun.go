@@ -57,7 +57,7 @@ func (u *unbound) look() {
 		case s.Disk == generation.Diskless && p.h.disk.sound():
 			p.do(api.VolumeDo{Verb: api.VolumeAttach}, func(r api.VolumeReply) {
 				if r.Code != 0 && p.primary() && !p.served() { // its users have seen other data
-					p.do(api.VolumeDo{Verb: api.VolumeSecondary}, nil)
+					p.demote(nil)
 				}
 			})
 		case s.Conn == wire.StandAlone:
@@ -86,13 +86,16 @@ func (u *unbound) reconnect() {
 		}
 		return
 	}
+	if strings.Contains(reasons, "the same size") {
+		u.measure()
+		return
+	}
 	victim := u.victim()
 	u.note(victim.h, "is given up", "why", reasons)
 	u.counts.Splits++
 	next := func() {
 		if strings.Contains(reasons, "Unrelated") || strings.Contains(reasons, "inconsistent") {
-			victim.consent = "invalidate"
-			victim.do(api.VolumeDo{Verb: api.VolumeInvalidate}, nil)
+			victim.invalidate()
 		}
 		victim.do(api.VolumeDo{Verb: api.VolumeConnect, DiscardMyData: true}, nil)
 		if q := victim.peer(); q.states().Conn == wire.StandAlone {
@@ -103,11 +106,25 @@ func (u *unbound) reconnect() {
 		next()
 		return
 	}
-	victim.do(api.VolumeDo{Verb: api.VolumeSecondary}, func(r api.VolumeReply) {
-		if r.Code == 0 {
-			next()
-		}
+	victim.demote(next)
+}
+
+// demote has what waits for data fail, and makes this side Secondary.
+func (p *party) demote(next func()) {
+	p.do(api.VolumeDo{Verb: api.VolumeResumeIO}, func(api.VolumeReply) {
+		p.do(api.VolumeDo{Verb: api.VolumeSecondary}, func(r api.VolumeReply) {
+			if r.Code == 0 && next != nil {
+				next()
+			}
+		})
 	})
+}
+
+// measure has both sides look at their disks again, which have become larger, and connect.
+func (u *unbound) measure() {
+	for _, p := range u.parties {
+		p.do(api.VolumeDo{Verb: api.VolumeResize}, func(api.VolumeReply) { p.do(api.VolumeDo{Verb: api.VolumeConnect}, nil) })
+	}
 }
 
 // reason is why this side gave the connection up.

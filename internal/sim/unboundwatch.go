@@ -5,8 +5,6 @@ import (
 	"holdfast/internal/block/wire"
 )
 
-const discarding = "connect --discard-my-data"
-
 func targeting(c wire.Conn) bool { return c == wire.SyncTarget || c == wire.PausedSyncT }
 
 // observe judges what an event has changed in the states of a volume process.
@@ -50,14 +48,9 @@ func (u *unbound) observe(h *host) {
 // permit follows what an operator's word is good for: --discard-my-data for one handshake, and the resync it leads to.
 func (p *party) permit(was, s wire.States) {
 	if s.Conn >= wire.Connected && was.Conn < wire.Connected {
-		p.permitted = p.consent
-		if p.consent == discarding {
-			p.consent = ""
-		}
+		p.permitted, p.discards = p.discards, false
 	}
-	if s.Conn < wire.Connected {
-		p.permitted = ""
-	}
+	p.permitted = p.permitted && s.Conn >= wire.Connected
 }
 
 // judgeTarget: a side becomes the target of a resync. What it has acknowledged is in what it gets, unless an operator or a policy
@@ -68,8 +61,8 @@ func (u *unbound) judgeTarget(p *party) {
 	lost := u.lost(p, source)
 	switch {
 	case len(lost) == 0:
-	case p.permitted != "" || p.consent != "":
-		u.note(p.h, "given up by an operator", "word", p.permitted+p.consent, "blocks", len(lost))
+	case p.permitted || p.invalid:
+		u.note(p.h, "given up by an operator", "blocks", len(lost))
 	case u.policyGivesUp(p, source):
 		u.counts.Settled++
 		u.note(p.h, "given up by a policy", "blocks", len(lost))
@@ -78,9 +71,7 @@ func (u *unbound) judgeTarget(p *party) {
 		u.fail("U3", "%s becomes the target of a resync and loses the acknowledged write %d of block %d silently: the source has %v (%d blocks)",
 			p.h.name, p.data.need[b], b, source.h.disk.now[b].sectors(), len(lost))
 	}
-	if p.consent != discarding {
-		p.consent = ""
-	}
+	p.invalid = false
 	p.data.forget()
 }
 
