@@ -138,7 +138,9 @@ type Machine struct {
 	full     bool   // all bits are being set
 	discard  bool   // connect --discard-my-data
 	// exposed is the generation a Primary without a disk has shown its users; noData and holdNoData: see lostData.
-	exposed            uint64
+	exposed uint64
+	// renaming: the peer has been told that its disk is the only one, and has not told yet what generation that began.
+	renaming           bool
 	offered            generation.DiskState // of a disk that is Negotiating: what its flags say
 	noData, holdNoData bool
 	heal               healing
@@ -283,7 +285,7 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.disk = generation.UpToDate
 	}
 	m.uuids = m.uuids.WithRole(false)
-	if resume != nil && resume.Diskless {
+	if resume != nil && (resume.Diskless || !resume.Bound && m.disk <= generation.Inconsistent) { // it lived on the peer's
 		m.disk = min(m.disk, generation.Outdated)
 		m.warn("an earlier process was Primary without this disk: what it wrote is on the peer only")
 		m.emit(Effect{Do: SaveRole})

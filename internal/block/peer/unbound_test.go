@@ -118,3 +118,37 @@ func TestDiscardIsForOneConnection(t *testing.T) {
 		t.Error("a disk attached later would be given up")
 	}
 }
+
+// TestResumedWithoutAllTheData: a process was Primary while its disk lacked blocks, which it read from the peer. The next one is not.
+func TestResumedWithoutAllTheData(t *testing.T) {
+	p := leaning(t)
+	p.a.bits = 1000
+	p.a.m.Attached(p.a.env(), upToDate(p.a.m.uuids, 0xa1, 0), nil)
+	p.a.run()
+	p.settle(true)
+	p.a.expect("SyncTarget Primary/Secondary Inconsistent/UpToDate")
+	r := p.a.m.Resume(0)
+	m := New(p.a.m.set, 0)
+	m.View(p.a.env(), api.VolumeView{})
+	m.Attached(p.a.env(), Attach{UUIDs: p.a.sb.UUIDs, Flags: p.a.sb.Flags, Device: 0xa1, Size: 64 << 20}, &r)
+	if m.Resuming() || m.IsPrimary() {
+		t.Error("it serves a disk that lacks blocks")
+	}
+}
+
+// TestOnlyDiskIsRenamed: the peer's disk, the only one, began a generation that this Primary has not heard of when it loses the
+// connection. It does not go on alone with its former disk, and takes the peer for what it is when that is back.
+func TestOnlyDiskIsRenamed(t *testing.T) {
+	p := newSim(t, first(equal()), second(equal()))
+	p.connect()
+	p.a.primary(false, 0)
+	p.a.loseDisk(true)
+	p.b.deliver(p.a.queue[0])
+	p.b.queue, p.a.queue = nil, nil // what it has to say is lost
+	p.a.cut("cable")
+	if err := p.a.m.MayAttach(first(equal()).UUIDs); err == nil {
+		t.Error("the disk lacks what was written to the peer's")
+	}
+	p.link(false)
+	p.a.expect("Connected Primary/Secondary Diskless/UpToDate")
+}

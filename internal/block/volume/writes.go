@@ -229,10 +229,10 @@ func (e *engine) sendWrite(id writepath.ID) {
 	}
 }
 
-// protocolFor is the protocol of a write that is being sent. One that no disk here has is complete when it is on the peer's: with
-// protocols A and B its only copy could be lost on the way, and be sent again by nobody.
+// protocolFor is the protocol of a write that is being sent. Where the disk here is none, or lacks blocks and is given up with the
+// connection, it is complete when it is on the peer's: with protocols A and B its only copy could be lost on the way.
 func (e *engine) protocolFor(l *replica.Link) uint32 {
-	if e.path.Without() && l.Protocol >= 100 { // each write says how it is to be acknowledged
+	if (e.path.Without() || e.machine.Lacking()) && l.Protocol >= 100 { // each write says how it is to be acknowledged
 		return wire.ProtocolC
 	}
 	return e.conn.protocol
@@ -268,11 +268,11 @@ var errPeerDisk = errors.New("the peer's disk has failed")
 
 // refusedLate: the peer's disk refused a write that may be complete for the application.
 func (e *engine) refusedLate(p *packet, id writepath.ID) error {
-	if e.path.Without() {
-		at := int64(p.ack.Sector) * 512
-		if int(id) < len(e.ops) && e.ops[id] != nil && e.ops[id].Offset == at && e.path.PeerFailed(id) {
-			return nil
-		}
+	at := int64(p.ack.Sector) * 512
+	switch {
+	case int(id) < len(e.ops) && e.ops[id] != nil && e.ops[id].Offset == at && e.path.PeerFailed(id):
+		return nil
+	case e.path.Without():
 		return fmt.Errorf("the peer's disk refused sector %d, and there is none here", p.ack.Sector)
 	}
 	s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxDiscard)
