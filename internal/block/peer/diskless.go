@@ -159,13 +159,14 @@ func (m *Machine) Lacking() bool { return m.disk <= generation.Inconsistent }
 
 // MayAttach tells whether a Primary without a disk may take one: the peer can be asked what it lacks, or it has the very data
 // the users have seen. The error is DRBD's.
-func (m *Machine) MayAttach(uuids generation.Set) error {
+func (m *Machine) MayAttach(uuids generation.Set, flags metadata.Flags) error {
+	sb := metadata.Superblock{Flags: flags}
 	switch {
 	case !m.primary():
 		return nil
 	case m.pending.verb != "" || m.noData && m.linkUp:
 		return fmt.Errorf("(-7) %s", wire.InTransientState)
-	case m.conn == wire.Connected && m.Served(), generation.Same(uuids.Current, m.exposed) && !m.renaming:
+	case m.conn == wire.Connected && m.Served(), generation.Same(uuids.Current, m.exposed) && !m.renaming && sb.Disk() > generation.Outdated:
 		return nil
 	}
 	return fmt.Errorf("(-20) Can only attach to data with current UUID=%016X", m.exposed)

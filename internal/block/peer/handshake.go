@@ -294,7 +294,7 @@ func (m *Machine) BitmapReceived(e Env) {
 func (m *Machine) startSource() {
 	set, name := m.uuids.StartSource(m.env.Fresh)
 	m.uuids = set
-	m.conn = wire.SyncSource
+	m.conn, m.lent = wire.SyncSource, true
 	m.peer.disk, m.peer.finished = generation.Inconsistent, false
 	m.do(WriteBitmap, Store)
 	m.emit(Effect{Do: SendSyncUUID, Number: name})
@@ -366,7 +366,7 @@ func (m *Machine) finishSource() {
 	}
 	m.uuids = m.uuids.FinishSource().WithRole(m.primary())
 	m.peer.uuids.Set = m.uuids // the target has taken ours over
-	m.conn, m.crashed = wire.Connected, false
+	m.conn, m.crashed, m.lent = wire.Connected, false, false
 	m.peer.disk, m.peer.finished = generation.UpToDate, false
 	if !m.adopted() { // an Outdated source is as good as its target now, as DRBD has it
 		m.disk = generation.UpToDate

@@ -136,6 +136,7 @@ type Machine struct {
 	crashed  bool   // was Primary when it last went down uncleanly
 	outdated bool   // the peer's disk is outdated or worse
 	full     bool   // all bits are being set
+	lent     bool   // it has been the source of a resync whose end it has not seen
 	discard  bool   // connect --discard-my-data
 	// exposed is the generation a Primary without a disk has shown its users; noData and holdNoData: see lostData.
 	exposed uint64
@@ -276,7 +277,7 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.attachedPrimary(a)
 		return
 	}
-	m.attached, m.uuids, m.device, m.size = true, a.UUIDs, a.Device, a.Size
+	m.attached, m.uuids, m.device, m.size, m.lent = true, a.UUIDs, a.Device, a.Size, false
 	m.crashed = a.Flags&(metadata.PrimaryInd|metadata.CrashedPrimary) != 0
 	m.outdated = a.Flags&metadata.PeerOutdated != 0
 	sb := metadata.Superblock{Flags: a.Flags}

@@ -146,9 +146,56 @@ func TestOnlyDiskIsRenamed(t *testing.T) {
 	p.b.deliver(p.a.queue[0])
 	p.b.queue, p.a.queue = nil, nil // what it has to say is lost
 	p.a.cut("cable")
-	if err := p.a.m.MayAttach(first(equal()).UUIDs); err == nil {
+	if err := p.a.m.MayAttach(first(equal()).UUIDs, first(equal()).Flags); err == nil {
 		t.Error("the disk lacks what was written to the peer's")
 	}
 	p.link(false)
 	p.a.expect("Connected Primary/Secondary Diskless/UpToDate")
+}
+
+// TestTargetFinishedWithoutWord: the target of a resync is done, and the connection is lost before the source hears of it. Both go on
+// alone: that is a split brain, and not an older and a newer disk.
+func TestTargetFinishedWithoutWord(t *testing.T) {
+	for _, wasPrimary := range []bool{true, false} {
+		p := newSim(t, first(equal()), second(equal()))
+		p.connect()
+		p.a.primary(false, 0)
+		p.a.cut("cable")
+		p.a.bits = 5
+		p.link(true)
+		p.a.expect("SyncSource Primary/Secondary UpToDate/Inconsistent")
+		if !wasPrimary {
+			p.a.secondary()
+		}
+		p.b.bits = 0
+		p.b.m.TargetDone(p.b.env())
+		p.b.queue = nil
+		p.b.run()
+		p.b.cut("cable")
+		if !wasPrimary {
+			p.a.primary(false, 0)
+		}
+		p.b.primary(false, 0)
+		p.b.secondary()
+		p.link(false)
+		if p.a.m.reason+p.b.m.reason == "" {
+			t.Errorf("was Primary %v: no split brain was found: %s, %s", wasPrimary, p.a.state(), p.b.state())
+		}
+	}
+}
+
+// TestInterruptedTargetGoesOn: a source that has gone on alone knows a target that was half way, by the bitmap still.
+func TestInterruptedTargetGoesOn(t *testing.T) {
+	p := newSim(t, first(equal()), second(equal()))
+	p.connect()
+	p.a.primary(false, 0)
+	for range 3 {
+		p.a.cut("cable")
+		p.a.bits = 5
+		p.link(true)
+		p.a.expect("SyncSource Primary/Secondary UpToDate/Inconsistent")
+		if p.a.bits != 5 {
+			t.Fatalf("a full resync: %d bits", p.a.bits)
+		}
+	}
 }

@@ -148,7 +148,7 @@ func (e *engine) localDone(j *job) {
 
 // fitForPrimary makes a new disk of a Primary as large as the device its users have.
 func (e *engine) fitForPrimary(s *store) error {
-	if err := e.machine.MayAttach(s.sb.UUIDs); err != nil {
+	if err := e.machine.MayAttach(s.sb.UUIDs, s.sb.Flags); err != nil {
 		return err
 	}
 	size := e.target.Size()
