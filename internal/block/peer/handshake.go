@@ -7,6 +7,7 @@ import (
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/planted"
 )
 
 // PeerState: P_STATE came.
@@ -110,7 +111,7 @@ func (m *Machine) handshake(before remote, st wire.States) {
 	m.uuids, m.peer.uuids.Set = out.Self, out.Peer
 	m.peer.handshook = true
 	m.peer.disk = st.Disk
-	m.discard = false
+	m.discard = m.discard && planted.DiscardStays
 	if attaching && !out.Verdict.Source() && !out.Verdict.Target() {
 		m.sendUUIDs() // the peer's new disk waits for them
 	}

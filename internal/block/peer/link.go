@@ -8,6 +8,7 @@ import (
 	"holdfast/internal/block"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/planted"
 )
 
 func (s Settings) withDefaults() Settings {
@@ -193,7 +194,7 @@ func (m *Machine) goOnAlone() {
 
 // rename begins a new generation of a source whose target may have finished the resync without word of it.
 func (m *Machine) rename() {
-	if m.attached && !m.adopted() && (m.lent || m.uuids.Lent()) {
+	if !planted.SourceKeepsGeneration && m.attached && !m.adopted() && (m.lent || m.uuids.Lent()) {
 		m.uuids = m.uuids.Rename(m.env.Fresh, true)
 		m.log("new current UUID " + m.uuids.String() + ": the resync's target may have the former one")
 	}

