@@ -238,7 +238,7 @@ func (p *pair) reset() {
 func (r *replication) empty() bool {
 	for _, p := range r.livePairs() {
 		for _, e := range p.ends {
-			if e.coming > 0 {
+			if e.coming > 0 || len(e.early) > 0 {
 				return false
 			}
 			for i := range e.streams {

@@ -30,7 +30,7 @@ func (u *unbound) tookOver(h *host) {
 	u.note(h, "is Primary", "sees", v.h.name)
 	if !v.data.whole { // by force
 		v.data.forget()
-		v.data.whole = true
+		v.data.whole, v.peer().invalid = true, true // the operator says that this one counts
 	}
 	u.judgeDiskOf(v, v.data.need, "is seen by a new Primary")
 	other := u.serving
@@ -136,7 +136,7 @@ func (u *unbound) judgeWrite(p *party, o *op) {
 		u.fail("U1", "write %d of block %d is acknowledged and on no disk", o.value, o.block)
 	case s.Disk == generation.UpToDate && !mine && p.h.disk.cutAt < o.invoked:
 		u.fail("U1", "write %d of block %d is acknowledged and not on %s's own UpToDate disk", o.value, o.block, p.h.name)
-	case settled(s) && u.set.Protocol == "C" && !theirs && p.peer().h.disk.cutAt < o.invoked && p.peer().data.whole && (u.set.OnIOError != "pass_on" || p.peer().h.disk.sound()):
+	case settled(s) && p.h.volume.s.Linked() && u.set.Protocol == "C" && !theirs && p.peer().h.disk.cutAt < o.invoked && p.peer().data.whole && !p.peer().refuses():
 		u.fail("U1", "write %d of block %d is acknowledged while both disks are UpToDate, and not on %s", o.value, o.block, p.peer().h.name)
 	}
 	a.late = !theirs && u.set.Protocol != "C" && s.Conn >= wire.Connected
@@ -156,6 +156,9 @@ func (u *unbound) judgeWrite(p *party, o *op) {
 	}
 }
 
+// refuses tells whether a disk may refuse a write and stay (on-io-error pass_on); the other side marks it then.
+func (p *party) refuses() bool { return p.u.set.OnIOError == "pass_on" && !p.h.disk.sound() }
+
 // judgeFlush: what was acknowledged when a flush began is durable on each disk that acknowledged it.
 func (u *unbound) judgeFlush(p *party, writes []uint64) {
 	for i, write := range writes { // of the places there were when it began
@@ -169,7 +172,7 @@ func (u *unbound) judgeFlush(p *party, writes []uint64) {
 func (u *unbound) lasts(p *party, block int, write uint64) {
 	s, somewhere := p.states(), false
 	for _, q := range u.parties {
-		must := q == p && s.Disk == generation.UpToDate || q != p && s.Conn == wire.Connected && s.PeerDisk == generation.UpToDate && q.data.whole
+		must := q == p && s.Disk == generation.UpToDate || q != p && s.Conn == wire.Connected && s.PeerDisk == generation.UpToDate && q.data.whole && !q.refuses()
 		has := u.lineage.holds(q.h.disk.durablePage(block), block, write)
 		if must && !has {
 			u.fail("U1", "write %d of block %d is acknowledged as durable and is not on %s: %v", write, block, q.h.name, q.h.disk.durablePage(block).sectors())

@@ -182,21 +182,34 @@ func (u *unbound) complete() {
 	a, b := u.parties[0], u.parties[1]
 	switch {
 	case !settled(a.states()) || !settled(b.states()):
-		for _, p := range u.parties { // an error was passed on: the disk is resynced when it is attached again
-			if s := p.states(); s.Conn == wire.Connected && s.Disk == generation.Inconsistent && s.PeerDisk == generation.UpToDate {
-				p.do(api.VolumeDo{Verb: api.VolumeDetach}, nil)
-			}
+		for _, p := range u.parties {
+			u.freshen(p)
 		}
 	case !a.primary() && !b.primary():
 		u.anyParty().do(api.VolumeDo{Verb: api.VolumePrimary}, nil)
 	case u.grown && !u.resized():
 		u.primaryNow().do(api.VolumeDo{Verb: api.VolumeResize}, nil)
 	case u.marks(): // DRBD resyncs what a verify found when the connection is made again
-		q := u.primaryNow().peer()
-		q.do(api.VolumeDo{Verb: api.VolumeDisconnect}, func(api.VolumeReply) { q.do(api.VolumeDo{Verb: api.VolumeConnect}, nil) })
+		u.primaryNow().peer().reconnect()
 	case len(u.corrupt) > 0 && len(u.differing()) > 0:
 		u.primaryNow().do(api.VolumeDo{Verb: api.VolumeVerify}, nil)
 	}
+}
+
+// freshen has a disk resynced that stays what it is as long as the connection lasts: an error was passed on, or it is Outdated.
+func (u *unbound) freshen(p *party) {
+	switch s := p.states(); {
+	case s.Conn != wire.Connected || s.PeerDisk != generation.UpToDate:
+	case s.Disk == generation.Inconsistent:
+		p.do(api.VolumeDo{Verb: api.VolumeDetach}, nil)
+	case s.Disk == generation.Outdated:
+		p.reconnect()
+	}
+}
+
+// reconnect takes the connection away and makes it again.
+func (p *party) reconnect() {
+	p.do(api.VolumeDo{Verb: api.VolumeDisconnect}, func(api.VolumeReply) { p.do(api.VolumeDo{Verb: api.VolumeConnect}, nil) })
 }
 
 func (u *unbound) primaryNow() *party {

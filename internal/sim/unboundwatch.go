@@ -16,6 +16,7 @@ func (u *unbound) observe(h *host) {
 		u.stoppedServing(h)
 	}
 	p.permit(was, s)
+	p.data.whole = p.data.whole && s.Disk != generation.Inconsistent // an error was passed on, or it was given up
 	switch {
 	case s.Disk == generation.UpToDate || s.Role != wire.Primary:
 		p.leans = false
