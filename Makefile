@@ -29,7 +29,11 @@ test-race:
 SIM_JOBS   ?= 2
 SIM_SEEDS  ?= 1000
 SIM_EVENTS ?= 3000
-SIM_RUN = cd internal/sim && seq 1 $(SIM_JOBS) | xargs -P $(SIM_JOBS) -I{} ../../build/sim.test -test.run '^TestSim$$' -test.timeout 24h -first {}$(1)
+# TestUnbound is the same of a pair without a cluster: UNBOUND_SEEDS seeds of UNBOUND_EVENTS events, a second or so for 15.
+UNBOUND_SEEDS  ?= 300
+UNBOUND_EVENTS ?= 4000
+SIM_TEST ?= TestSim
+SIM_RUN = cd internal/sim && seq 1 $(SIM_JOBS) | xargs -P $(SIM_JOBS) -I{} ../../build/sim.test -test.run '^$(SIM_TEST)$$' -test.timeout 24h -first {}$(1)
 test-sim:
 	CGO_ENABLED=0 go test -count=1 -timeout 20m ./internal/sim
 	$(MAKE) sim-seeds
@@ -38,8 +42,9 @@ test-sim:
 sim-seeds:
 	CGO_ENABLED=0 go test -c -o build/sim.test ./internal/sim
 	$(call SIM_RUN,000000) -seeds $(SIM_SEEDS) -events $(SIM_EVENTS) -twice
+	cd internal/sim && ../../build/sim.test -test.run '^TestUnbound$$' -seeds $(UNBOUND_SEEDS) -events $(UNBOUND_EVENTS) -twice
 
-# make soak [SOAK_EVENTS=200000000] [SOAK_FIRST=000000000] [SIM_JOBS=2]: so many events in all, over new seeds.
+# make soak [SIM_TEST=TestUnbound] [SOAK_EVENTS=200000000] [SOAK_FIRST=000000000] [SIM_JOBS=2]: so many events in all, over new seeds.
 SOAK_EVENTS ?= 200000000
 SOAK_FIRST  ?= 000000000
 soak:

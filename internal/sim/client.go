@@ -24,6 +24,9 @@ type op struct {
 	seq      uint64 // of the write in its block's history; of a read, the oldest it may return
 	flushed  []uint64
 	inside   bool    // the engine has it
+	served   bool    // without a cluster: the peer's disk could have served it when the engine got it
+	leaned   bool    // the same: there was no disk here
+	linked   int     // the connection at that time
 	strand   *strand // of the engine that had it last
 	read     []byte
 	done     bool
@@ -102,11 +105,18 @@ func (o *op) buffer() []byte {
 // refused: there is no device.
 func (o *op) refused() {
 	o.done = true
+	if o.client.id < 0 {
+		return
+	}
 	o.client.rest(300 * time.Millisecond)
 }
 
 // entered: the engine gets the operation now, perhaps again.
 func (o *op) entered() {
+	if u := o.w.unbound; u != nil {
+		u.entered(o)
+		return
+	}
 	o.strand = o.w.strandAt(o.host)
 	m := o.strand.model
 	o.inside = true
@@ -131,7 +141,9 @@ func (o *op) end(err error) {
 		return
 	}
 	o.done, o.returned = true, o.w.now
-	if o.strand != nil {
+	if u := o.w.unbound; u != nil {
+		u.record(o, err)
+	} else if o.strand != nil {
 		o.strand.model.record(o, err)
 		o.w.strayRecord(o)
 	}

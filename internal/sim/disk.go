@@ -33,7 +33,8 @@ type store struct {
 	durable map[int]page // what a page was at the last flush, of pages written since
 	dirty   []int        // their numbers, in the order of their first write
 	failing error
-	full    bool // writes fail, reads and flushes do not
+	full    bool         // writes fail, reads and flushes do not
+	bad     map[int]bool // pages that can be neither read nor written
 	// weak: power was cut since this disk was last known to hold every acknowledged write.
 	weak  bool
 	cutAt instant
@@ -79,6 +80,9 @@ func (d *store) ReadAt(p []byte, off int64) error {
 	for len(p) > 0 {
 		at := off % pageSize
 		n := min(int64(len(p)), pageSize-at)
+		if d.bad[int(off/pageSize)] {
+			return errDisk
+		}
 		if content := d.now[off/pageSize]; content == nil {
 			clear(p[:n])
 		} else {
@@ -101,11 +105,17 @@ func (d *store) WriteAt(p []byte, off int64) error {
 	for len(p) > 0 {
 		at := off % pageSize
 		n := min(int64(len(p)), pageSize-at)
+		if d.bad[int(off/pageSize)] {
+			return errDisk
+		}
 		d.set(int(off/pageSize), at, p[:n])
 		p, off = p[n:], off+n
 	}
 	return nil
 }
+
+// sound tells whether the disk works.
+func (d *store) sound() bool { return d.failing == nil && !d.full && len(d.bad) == 0 }
 
 func (d *store) set(number int, at int64, p []byte) {
 	old := d.now[number]

@@ -13,6 +13,8 @@
 // view, an operator. A scheduler is not simulated: any host with a lease and a replica may try to promote at any time,
 // which is more than a scheduler ever does.
 //
+// A world without a cluster, a pair under DRBD's own rules, uses the same parts: unbound.go.
+//
 // After every event the invariants of check.go hold; each names its rule of the design (S1 to S8). What is covered and what
 // is not is in docs/SAFETY.md.
 package sim

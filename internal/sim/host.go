@@ -119,6 +119,9 @@ func (h *host) powerOff() {
 	if h.disk != nil {
 		h.disk.cut()
 	}
+	if u := h.w.unbound; u != nil {
+		u.lostPower(h)
+	}
 }
 
 // freeze pauses the whole machine; clockStops tells that CLOCK_BOOTTIME does not run through it, against S7's condition.

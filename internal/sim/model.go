@@ -138,6 +138,10 @@ func (m *model) acknowledged(into []uint64) []uint64 {
 // completed judges an answer of an engine, at the moment in which it is given (S2, S3, S6).
 func (w *World) completed(h *host, r *request, err error) {
 	o := r.op
+	if w.unbound != nil {
+		w.unbound.completed(h, r, err)
+		return
+	}
 	defer w.in(o.strand)()
 	if err != nil {
 		if o.kind == kernel.Write && errors.Is(err, unix.EMEDIUMTYPE) && !o.judged {

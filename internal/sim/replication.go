@@ -14,6 +14,9 @@ type replication struct {
 	wants [2]*want
 	pairs []*pair
 	meets int
+	made  int // connections so far
+	// resetIn, when positive, counts down packets that arrive to one at which the connection is lost.
+	resetIn int
 }
 
 // want is a volume process that looks for its peer.
@@ -29,6 +32,7 @@ type want struct {
 type pair struct {
 	w    *World
 	ends [2]*linkEnd
+	lost bool // nothing gets through any more
 }
 
 // linkEnd is one side of a connection.
@@ -46,6 +50,7 @@ type linkEnd struct {
 	early   []func()
 	ending  bool // closed here, down not told yet
 	ended   bool // down told
+	coming  int  // packets that have arrived and that the process has not read
 }
 
 // stream is what is under way in one direction of one connection.
@@ -106,6 +111,7 @@ func (r *replication) pairUp() {
 	}
 	p.ends[0].other, p.ends[1].other = p.ends[1], p.ends[0]
 	r.pairs = append(r.pairs[:0], append(r.livePairs(), p)...)
+	r.made++
 	r.wants = [2]*want{}
 	for i, side := range []*want{a, b} {
 		end := p.ends[i]
@@ -167,7 +173,7 @@ func (r *replication) pump(h *host) {
 // move delivers the first of what waits in a stream, after a while.
 func (e *linkEnd) move(i int) {
 	s := &e.streams[i]
-	if s.moving || len(s.queue) == 0 && !s.fin {
+	if s.moving || len(s.queue) == 0 && !s.fin || e.p.lost {
 		return
 	}
 	s.moving = true
@@ -176,6 +182,9 @@ func (e *linkEnd) move(i int) {
 	s.last = at
 	w.after(at.sub(w.now), "stream", func() {
 		s.moving = false
+		if e.p.lost {
+			return
+		}
 		if !w.open(e.h, e.other.h) {
 			if e.h.up {
 				s.moving = true
@@ -201,7 +210,45 @@ func (e *linkEnd) arrive(i int, list [][]byte) {
 	if proc.life != to.life || !proc.alive {
 		return
 	}
-	e.p.w.later(proc, 0, "packets", func() { to.receive(i, list) })
+	if r := e.p.w.link; r.resetIn > 0 {
+		if r.resetIn--; r.resetIn == 0 {
+			e.p.reset()
+			return
+		}
+	}
+	to.coming++
+	e.p.w.later(proc, 0, "packets", func() {
+		to.coming--
+		to.receive(i, list)
+	})
+}
+
+// reset is the loss of a connection with what is under way on it; both sides hear of it.
+func (p *pair) reset() {
+	p.lost = true
+	for _, e := range p.ends {
+		for i := range e.streams {
+			e.streams[i].queue = nil
+		}
+		p.w.later(e.h.volumeProc, p.w.between(0, 20*time.Millisecond), "reset", func() { e.tellDown("reset by the network", false) })
+	}
+}
+
+// empty tells whether nothing is under way on any connection.
+func (r *replication) empty() bool {
+	for _, p := range r.livePairs() {
+		for _, e := range p.ends {
+			if e.coming > 0 || len(e.early) > 0 {
+				return false
+			}
+			for i := range e.streams {
+				if e.streams[i].moving || len(e.streams[i].queue) > 0 {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // start takes in what came before this side used the link.

@@ -123,6 +123,14 @@ var plantedBugs = []struct {
 	{tag: "leaver_acknowledges", test: "TestFailedDiskLeavesUBeforeTheNextAcknowledgement", says: "S2"},
 	{tag: "keeper_forgets", test: "TestDiskOfALeaningPrimaryIsResynced", says: "S5"},
 	{tag: "primary_grows_first", test: "TestGrow", says: "the Primary has grown before its peer", dir: "../block/peer"},
+	{tag: "verify_ignores", test: "TestVerifyFindsWhatDiffers", says: "U5"},
+	{tag: "split_resynced", test: "TestSplitBrainNeedsAWord", says: "U3"},
+	{tag: "failed_block_forgotten", test: "TestDiskErrors", says: "U2"},
+	{tag: "new_area_unmarked", test: "TestOnlineResize", says: "U4"},
+	{tag: "discard_stays", test: "TestSplitBrainNeedsAWord", says: "U3"},
+	{tag: "sent_counts", test: "TestDiskComesAndGoes", says: "on no disk"},
+	{tag: "source_keeps_generation", test: "TestTargetFinishedWithoutWord", says: "no split brain was found", dir: "../block/peer"},
+	{tag: "attached_disk_read", test: "TestDiskComesAndGoes", says: "U2"},
 	{tag: "balancer_stale", test: "TestNoPromotionBeforeTheLeaseIsOver", says: "S7"},
 }
 

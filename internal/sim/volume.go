@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/metastore"
 	"holdfast/internal/block/replica"
+	"holdfast/internal/block/resfile"
 	"holdfast/internal/block/volume"
 	"holdfast/internal/clock"
 	"holdfast/internal/disk"
@@ -35,7 +36,7 @@ func (h *host) startVolume() {
 	h.volume = v
 	var err error
 	v.s, err = volume.NewStepped(volume.Config{
-		Resource: w.res, Node: h.name, Clock: &h.clock, Log: w.logger(h),
+		Resource: w.resourceOf(h), Node: h.name, Clock: &h.clock, Log: w.logger(h),
 		CreateSide: h.createSide,
 		OpenDisk:   func(string) (disk.Device, error) { return h.openDisk() },
 		Lease:      func() (volume.Lease, error) { return volume.LeaseFunc(func() clock.Boottime { return h.page }), nil },
@@ -48,6 +49,14 @@ func (h *host) startVolume() {
 	}
 	w.note(h, "volume process started")
 	w.later(h.volumeProc, tickVolume, "volume tick", v.tick)
+}
+
+// resourceOf is the configuration of a host.
+func (w *World) resourceOf(h *host) *resfile.Resource {
+	if w.unbound != nil {
+		return w.unbound.party(h).res
+	}
+	return w.res
 }
 
 func (h *host) openDisk() (disk.Device, error) {
@@ -108,10 +117,17 @@ func (v *volumeProcess) after(err error) {
 		v.attached = false
 	}
 	v.noteTenure()
+	if u := h.w.unbound; u != nil {
+		u.observe(h)
+	}
 	h.w.proven()
 	if err != nil || v.s.Finished() {
 		h.w.note(h, "volume process ended", "err", err)
 		h.killVolume()
+		if u := h.w.unbound; u != nil {
+			u.party(h).gone()
+			return
+		}
 		h.volumeGone()
 	}
 }
@@ -124,6 +140,10 @@ func (v *volumeProcess) noteTenure() {
 	}
 	if v.epoch == 0 {
 		v.epoch = max(epoch, 1)
+		if u := v.h.w.unbound; u != nil {
+			u.tookOver(v.h)
+			return
+		}
 		v.h.w.tookOver(v.h, epoch)
 	}
 }
@@ -155,6 +175,9 @@ func (v *volumeProcess) carry(j *volume.DiskJob) {
 // tell sends a message to the daemon, in order.
 func (v *volumeProcess) tell(m api.VolumeMessage) bool {
 	h := v.h
+	if u := h.w.unbound; u != nil {
+		return u.party(h).hear(m)
+	}
 	if !h.daemonProc.alive || h.daemon == nil || h.daemon.control != v {
 		return false
 	}

@@ -67,6 +67,7 @@ type World struct {
 	attended bool   // the operator of split brains is at work
 	kept     *host  // which an operator keeps of two that have diverged
 	balance  []*balancer
+	unbound  *unbound // of a world without a cluster
 	failure  error
 	// clocks tells that CLOCK_BOOTTIME has run through every pause: S6's exclusion and S7 hold (S2 does without).
 	clocks bool
@@ -244,6 +245,9 @@ func (w *World) step() bool {
 	w.trace.text(e.what)
 	w.carryOut(&e)
 	w.check()
+	if w.unbound != nil && w.events%64 == 0 {
+		w.unbound.judgeStill()
+	}
 	w.focus()
 	return true
 }

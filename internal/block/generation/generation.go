@@ -56,6 +56,19 @@ func (s Set) NewCurrent(fresh uint64, primary bool) Set {
 // the bitmap already counts from an older one.
 func (s Set) NeedsNewCurrent() bool { return s.Bitmap == 0 }
 
+// Rename begins a new generation while the bitmap goes on counting from its base: of a source that goes on alone, since the target may
+// have finished the resync, and hold the present generation, without word of it. It is older then by the history.
+func (s Set) Rename(fresh uint64, primary bool) Set {
+	s.History[1] = s.Current
+	s.Current = fresh
+	return s.WithRole(primary)
+}
+
+// Lent tells whether the bitmap's base is the name of a resync this node was the source of, and has not seen the end of.
+func (s Set) Lent() bool {
+	return s.Bitmap != 0 && s.History[0] != 0 && Same(s.Bitmap, s.History[0]+bitmapStep)
+}
+
 // StartSource names a resync this node is the source of: it returns the set to store and the UUID to send to the target
 // (P_SYNC_UUID). fresh, random, is used when there is no usable bitmap base to derive the name from.
 func (s Set) StartSource(fresh uint64) (Set, uint64) {

@@ -1,5 +1,7 @@
 package generation
 
+import "holdfast/internal/planted"
+
 // DiskState orders disks by how much their content can be trusted; the numbers are DRBD's (P_STATE).
 type DiskState uint8
 
@@ -58,6 +60,9 @@ func Handshake(self, peer Host, link Link) Outcome {
 	out := Outcome{Comparison: Compare(self.Side, peer.Side, link)}
 	out.byDisks(self, peer)
 	out.Split = out.Verdict.Split()
+	if planted.SplitResynced && out.Split {
+		out.settle(pick(!link.ResolveConflicts))
+	}
 	out.byPolicy(self, peer, link)
 	out.byOperator(self, peer)
 	out.Refuse = out.refusal(self, peer)

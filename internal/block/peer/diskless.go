@@ -41,6 +41,7 @@ func (m *Machine) withoutDisk(whole bool) {
 		}
 		return
 	}
+	m.renaming = false
 	switch {
 	case whole:
 		m.exposed = m.uuids.Current
@@ -51,6 +52,7 @@ func (m *Machine) withoutDisk(whole bool) {
 	m.emit(Effect{Do: SaveRole, Number: m.epoch})
 	switch {
 	case m.Served() && m.conn == wire.Connected:
+		m.renaming = true
 		m.sendState()
 		m.warn("the disk is gone; the peer's serves this Primary")
 		m.thaw()
@@ -126,8 +128,12 @@ func (m *Machine) leaning() bool {
 
 // foreignData tells whether a Primary without a disk has met a peer whose data is not what its users have seen.
 func (m *Machine) foreignData() bool {
-	return !m.attached && m.primary() && m.exposed != 0 && m.peer.hasUUIDs && m.peer.disk >= generation.Inconsistent &&
-		!generation.Same(m.exposed, m.peer.uuids.Set.Current)
+	if m.attached || !m.primary() || m.exposed == 0 || !m.peer.hasUUIDs || m.peer.disk < generation.Inconsistent {
+		return false
+	}
+	set := m.peer.uuids.Set
+	renamed := m.renaming && m.link.PeerInstance == m.instance && generation.Same(m.exposed, set.Bitmap)
+	return !renamed && !generation.Same(m.exposed, set.Current)
 }
 
 // refuseForeignData is DRBD's answer to it.
@@ -137,8 +143,8 @@ func (m *Machine) refuseForeignData() {
 
 // expose notes which data the users of a Primary without a disk see.
 func (m *Machine) expose() {
-	if !m.attached && m.primary() && m.conn >= wire.Connected && m.peer.hasUUIDs {
-		m.exposed = m.peer.uuids.Set.Current
+	if m.primary() && m.disk < generation.UpToDate && m.conn >= wire.Connected && m.peer.hasUUIDs {
+		m.exposed, m.renaming = m.peer.uuids.Set.Current, false
 	}
 }
 
@@ -153,13 +159,14 @@ func (m *Machine) Lacking() bool { return m.disk <= generation.Inconsistent }
 
 // MayAttach tells whether a Primary without a disk may take one: the peer can be asked what it lacks, or it has the very data
 // the users have seen. The error is DRBD's.
-func (m *Machine) MayAttach(uuids generation.Set) error {
+func (m *Machine) MayAttach(uuids generation.Set, flags metadata.Flags) error {
+	sb := metadata.Superblock{Flags: flags}
 	switch {
 	case !m.primary():
 		return nil
 	case m.pending.verb != "" || m.noData && m.linkUp:
 		return fmt.Errorf("(-7) %s", wire.InTransientState)
-	case m.conn == wire.Connected && m.Served(), generation.Same(uuids.Current, m.exposed):
+	case m.conn == wire.Connected && m.Served(), generation.Same(uuids.Current, m.exposed) && !m.renaming && sb.Disk() > generation.Outdated:
 		return nil
 	}
 	return fmt.Errorf("(-20) Can only attach to data with current UUID=%016X", m.exposed)
@@ -173,9 +180,7 @@ func (m *Machine) attachedPrimary(a Attach) {
 	m.crashed, m.outdated = false, false
 	m.offered = min(sb.Disk(), generation.Outdated)
 	if m.conn != wire.Connected { // MayAttach has seen that it is the same data
-		m.disk = generation.UpToDate
-		m.do(Store)
-		m.tookDisk()
+		m.takeAlone()
 		return
 	}
 	m.disk = generation.Negotiating
@@ -184,6 +189,22 @@ func (m *Machine) attachedPrimary(a Attach) {
 	m.sendUUIDs()
 	m.sendState()
 	m.linkAt = m.env.Now
+}
+
+// takeAlone goes on with a disk that was attached while the peer is not there. What was on its way to the peer's disk alone fails;
+// what is written from now on the peer lacks, and a new generation says so.
+func (m *Machine) takeAlone() {
+	m.disk, m.path = generation.UpToDate, pathGone
+	m.do(PathHold, PathGone)
+	if !m.adopted() && m.uuids.NeedsNewCurrent() {
+		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+		m.log("new current UUID " + m.uuids.String())
+	}
+	m.do(Store)
+	m.tookDisk()
+	if m.frozen == "" {
+		m.do(PathRelease)
+	}
 }
 
 // knownDisk is the state the handshake counts with.

@@ -72,6 +72,10 @@ func (m *Machine) SetVerifyAlg(name string) { m.verifyAlg = name }
 
 // agreed: the peer consents to what ask asked for.
 func (m *Machine) agreed(p request) {
+	if !m.attached || m.conn != wire.Connected { // the disk has failed meanwhile, or a resync has begun
+		m.takeBack(p)
+		return
+	}
 	switch p.verb {
 	case api.VolumeInvalidate:
 		m.startingTarget()
@@ -81,6 +85,16 @@ func (m *Machine) agreed(p request) {
 		m.startVerify(wire.VerifyS)
 	}
 	m.answer(p.id, api.VolumeReply{})
+}
+
+// takeBack: what the peer has consented to, and begun, cannot be.
+func (m *Machine) takeBack(p request) {
+	if p.verb == api.VolumeVerify {
+		m.sendState() // ends the peer's part
+	} else {
+		m.emit(Effect{Do: CloseLink, Text: "the resync that was agreed on cannot begin"})
+	}
+	m.answer(p.id, m.Refusal(wire.InTransientState))
 }
 
 // startingTarget: this disk's content is given up; the source names the resync next.

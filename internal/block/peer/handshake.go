@@ -5,7 +5,9 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/generation"
+	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/planted"
 )
 
 // PeerState: P_STATE came.
@@ -77,6 +79,9 @@ func (m *Machine) handshake(before remote, st wire.States) {
 			m.fail("the peer that has connected is not the one this Primary lived on, or was started again", false)
 			return
 		}
+		if !m.Healing() { // the operator's word is for one connection, and not for a disk that is attached later
+			m.discard = false
+		}
 		m.connected()
 		m.onlyDisk()
 		return
@@ -106,7 +111,7 @@ func (m *Machine) handshake(before remote, st wire.States) {
 	m.uuids, m.peer.uuids.Set = out.Self, out.Peer
 	m.peer.handshook = true
 	m.peer.disk = st.Disk
-	m.discard = false
+	m.discard = m.discard && planted.DiscardStays
 	if attaching && !out.Verdict.Source() && !out.Verdict.Target() {
 		m.sendUUIDs() // the peer's new disk waits for them
 	}
@@ -212,8 +217,13 @@ func (m *Machine) becomeTarget(first bool) {
 // onlyDisk: a peer that is Primary without a disk writes here alone from now on. A new generation makes this side the source
 // when the peer has a disk again, and the resync is a full one: what the peer's disk lacks is then known whatever happens.
 func (m *Machine) onlyDisk() {
-	if m.adopted() || m.peer.role != wire.Primary || m.peer.disk >= generation.Inconsistent || m.disk != generation.UpToDate ||
-		!m.uuids.NeedsNewCurrent() {
+	if m.adopted() || m.peer.role != wire.Primary || m.peer.disk >= generation.Inconsistent || m.disk != generation.UpToDate {
+		return
+	}
+	if !m.uuids.NeedsNewCurrent() { // the bitmap counts from an older generation already
+		if m.env.OOS < uint64(m.size+metadata.BytesPerBit-1)/metadata.BytesPerBit {
+			m.markAll()
+		}
 		return
 	}
 	m.uuids = m.uuids.NewCurrent(m.env.Fresh, false)
@@ -285,7 +295,7 @@ func (m *Machine) BitmapReceived(e Env) {
 func (m *Machine) startSource() {
 	set, name := m.uuids.StartSource(m.env.Fresh)
 	m.uuids = set
-	m.conn = wire.SyncSource
+	m.conn, m.lent = wire.SyncSource, true
 	m.peer.disk, m.peer.finished = generation.Inconsistent, false
 	m.do(WriteBitmap, Store)
 	m.emit(Effect{Do: SendSyncUUID, Number: name})
@@ -357,8 +367,11 @@ func (m *Machine) finishSource() {
 	}
 	m.uuids = m.uuids.FinishSource().WithRole(m.primary())
 	m.peer.uuids.Set = m.uuids // the target has taken ours over
-	m.conn, m.crashed = wire.Connected, false
+	m.conn, m.crashed, m.lent = wire.Connected, false, false
 	m.peer.disk, m.peer.finished = generation.UpToDate, false
+	if !m.adopted() { // an Outdated source is as good as its target now, as DRBD has it
+		m.disk = generation.UpToDate
+	}
 	m.equalSets()
 	m.do(ResyncDurable, EndResync, WriteBitmap, Store)
 	if m.primary() && m.adopted() && !m.peerInU() {

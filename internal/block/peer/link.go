@@ -8,6 +8,7 @@ import (
 	"holdfast/internal/block"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/wire"
+	"holdfast/internal/planted"
 )
 
 func (s Settings) withDefaults() Settings {
@@ -179,12 +180,23 @@ func (m *Machine) goOnAlone() {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
 		m.log("new current UUID " + m.uuids.String())
 	}
+	if m.primary() && had && m.disk == generation.UpToDate {
+		m.rename()
+	}
 	if m.attached {
 		m.do(WriteBitmap, Store)
 	}
 	if m.frozen == "" || m.resume == nil {
 		m.frozen = ""
 		m.do(PathRelease)
+	}
+}
+
+// rename begins a new generation of a source whose target may have finished the resync without word of it.
+func (m *Machine) rename() {
+	if !planted.SourceKeepsGeneration && m.attached && !m.adopted() && (m.lent || m.uuids.Lent()) {
+		m.uuids = m.uuids.Rename(m.env.Fresh, true)
+		m.log("new current UUID " + m.uuids.String() + ": the resync's target may have the former one")
 	}
 }
 

@@ -136,9 +136,12 @@ type Machine struct {
 	crashed  bool   // was Primary when it last went down uncleanly
 	outdated bool   // the peer's disk is outdated or worse
 	full     bool   // all bits are being set
+	lent     bool   // it has been the source of a resync whose end it has not seen
 	discard  bool   // connect --discard-my-data
 	// exposed is the generation a Primary without a disk has shown its users; noData and holdNoData: see lostData.
-	exposed            uint64
+	exposed uint64
+	// renaming: the peer has been told that its disk is the only one, and has not told yet what generation that began.
+	renaming           bool
 	offered            generation.DiskState // of a disk that is Negotiating: what its flags say
 	noData, holdNoData bool
 	heal               healing
@@ -274,7 +277,7 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.attachedPrimary(a)
 		return
 	}
-	m.attached, m.uuids, m.device, m.size = true, a.UUIDs, a.Device, a.Size
+	m.attached, m.uuids, m.device, m.size, m.lent = true, a.UUIDs, a.Device, a.Size, false
 	m.crashed = a.Flags&(metadata.PrimaryInd|metadata.CrashedPrimary) != 0
 	m.outdated = a.Flags&metadata.PeerOutdated != 0
 	sb := metadata.Superblock{Flags: a.Flags}
@@ -283,7 +286,7 @@ func (m *Machine) Attached(e Env, a Attach, resume *Resume) {
 		m.disk = generation.UpToDate
 	}
 	m.uuids = m.uuids.WithRole(false)
-	if resume != nil && resume.Diskless {
+	if resume != nil && (resume.Diskless || !resume.Bound && m.disk <= generation.Inconsistent) { // it lived on the peer's
 		m.disk = min(m.disk, generation.Outdated)
 		m.warn("an earlier process was Primary without this disk: what it wrote is on the peer only")
 		m.emit(Effect{Do: SaveRole})

@@ -222,7 +222,7 @@ func (m *Machine) Resized(e Env, size int64, err error) {
 	m.resize.resync = fresh && !m.primary()
 	m.sendSizes(false)
 	if m.primary() {
-		if fresh && m.peer.disk >= generation.Inconsistent {
+		if fresh && m.peer.disk >= generation.Inconsistent && m.disk == generation.UpToDate { // not one that is being attached
 			m.startSource()
 		}
 		m.endResize(0, "")

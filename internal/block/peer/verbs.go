@@ -176,9 +176,11 @@ func (m *Machine) promote(p request) {
 		m.answer(p.id, m.Refusal(wire.NoUpToDateDisk))
 		return
 	}
-	alone := m.conn < wire.Connected && m.uuids.NeedsNewCurrent()
+	alone := (m.conn < wire.Connected || m.peer.disk <= generation.Failed) && m.uuids.NeedsNewCurrent()
 	if forced || alone {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+	} else if m.conn < wire.Connected {
+		m.rename()
 	}
 	if !leans {
 		m.disk = generation.UpToDate
@@ -468,6 +470,8 @@ func (m *Machine) tryResume() {
 	m.role = wire.Primary
 	if !m.adopted() && !m.joining() && m.uuids.NeedsNewCurrent() {
 		m.uuids = m.uuids.NewCurrent(m.env.Fresh, true)
+	} else if !m.adopted() && !m.joining() {
+		m.rename()
 	}
 	m.uuids = m.uuids.WithRole(true)
 	m.log("Primary again after a restart of the process")

@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/wire"
 	"holdfast/internal/block/writepath"
+	"holdfast/internal/planted"
 )
 
 // What becomes of a backing disk that fails, or is given back (on-io-error).
@@ -45,6 +46,9 @@ func (e *engine) onIOError() string {
 
 // markBad marks the range of a failed job out of sync, for the resync the disk needs.
 func (e *engine) markBad(j *job) {
+	if planted.FailedBlockForgotten {
+		return
+	}
 	n := max(j.length, int64(len(j.data)))
 	e.store.bits.SetBytes(j.off, n)
 }
@@ -119,9 +123,10 @@ func (e *engine) pathWithout() {
 	e.tellOfPeer(e.path)
 }
 
-// missing tells whether the local disk lacks a part of a range: while it is Inconsistent, what is out of sync.
+// missing tells whether the local disk lacks a part of a range: while it is Inconsistent, what is out of sync. Of a disk that has
+// been attached to a Primary nothing is known before the peer's bitmap is here, and the write path takes it.
 func (e *engine) missing(off, length int64) bool {
-	if !e.hasDisk() {
+	if !e.hasDisk() || e.path != nil && e.path.Without() && !planted.AttachedDiskRead {
 		return true
 	}
 	if !e.machine.Lacking() {
@@ -149,7 +154,7 @@ func (e *engine) localDone(j *job) {
 
 // fitForPrimary makes a new disk of a Primary as large as the device its users have.
 func (e *engine) fitForPrimary(s *store) error {
-	if err := e.machine.MayAttach(s.sb.UUIDs); err != nil {
+	if err := e.machine.MayAttach(s.sb.UUIDs, s.sb.Flags); err != nil {
 		return err
 	}
 	size := e.target.Size()

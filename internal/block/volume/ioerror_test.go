@@ -418,3 +418,16 @@ func TestPrimaryRefusesADisk(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestDetachTwice: two operators give the same disk back at once.
+func TestDetachTwice(t *testing.T) {
+	p := newPair(t, "")
+	p.synced()
+	first, second := p.b.ask(api.VolumeDo{Verb: api.VolumeDetach}), p.b.ask(api.VolumeDo{Verb: api.VolumeDetach})
+	for _, ch := range []<-chan api.VolumeReply{first, second} {
+		if r := p.b.answer(api.VolumeDo{Verb: api.VolumeDetach}, ch); r.Code != 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	p.b.untilState("Connected", "Diskless", "UpToDate")
+}

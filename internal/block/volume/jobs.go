@@ -65,6 +65,7 @@ type job struct {
 	link    *replica.Link
 	buffer  *replica.Buffer
 	packet  packet
+	begun   bool // of those that wait for others of the peer: it is being carried out
 	resync  *resyncRead
 	verify  *verifyRead
 	side    *sideFile

@@ -136,6 +136,7 @@ func (e *engine) linkDown(l *replica.Link, reason string, silent bool) {
 		return
 	}
 	e.conn.link, e.conn.closing = nil, false
+	e.forgetReceived()
 	e.conn.receiver, e.conn.bitmapIn = nil, nil
 	e.endResync()
 	e.endVerify()

@@ -32,7 +32,7 @@ func TestOnlineVerify(t *testing.T) {
 	p.a.spoil(1<<20, fill(9, 4096))
 	p.b.ok(api.VolumeDo{Verb: api.VolumeVerify})
 	for _, n := range []*node{p.a, p.b} {
-		n.until("the difference to be found", func(s *api.VolumeStatus) bool { return s.Conn == "Connected" && s.Counters.OOS == 64 })
+		n.until("the difference to be found", func(s *api.VolumeStatus) bool { return s.Conn == "Connected" && s.Counters.OOS == 4 })
 	}
 	// What verify found is repaired by the next resync, from the Primary.
 	p.b.ok(api.VolumeDo{Verb: api.VolumeDisconnect})

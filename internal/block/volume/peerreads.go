@@ -118,11 +118,7 @@ func (e *engine) onReadRequest(l *replica.Link, p *packet) error {
 
 // peerRead sends what was read for the peer's application.
 func (e *engine) peerRead(j *job) {
-	e.conn.peerJobs--
-	if j.link == e.conn.link && e.conn.receiver != nil {
-		e.conn.received[j.id] = nil
-		e.conn.receiver.Done(j.id, j.err)
-	}
+	e.readBehindWrites(j)
 	if j.link != e.conn.link || e.conn.closing {
 		j.buffer.Release()
 		return

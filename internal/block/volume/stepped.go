@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/generation"
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
@@ -137,6 +138,28 @@ func (s *Stepped) Syncing() bool {
 
 // OutOfSync tells whether a block of 4 KiB is marked as one the peer may lack.
 func (s *Stepped) OutOfSync(block uint64) bool { return s.e.store != nil && s.e.store.bits.Test(block) }
+
+// OutOfSyncBits counts them.
+func (s *Stepped) OutOfSyncBits() uint64 {
+	if s.e.store == nil {
+		return 0
+	}
+	return s.e.store.bits.Count()
+}
+
+// States are those of the volume as /proc/drbd has them.
+func (s *Stepped) States() wire.States { return s.e.machine.States() }
+
+// UUIDs are the generations now.
+func (s *Stepped) UUIDs() generation.Set { return s.e.machine.UUIDs() }
+
+// Linked tells whether there is a connection that is not being closed.
+func (s *Stepped) Linked() bool { return s.e.conn.link != nil && !s.e.conn.closing }
+
+// Idle tells whether nothing is under way, on the disk or for the peer.
+func (s *Stepped) Idle() bool {
+	return s.e.under == 0 && s.e.conn.peerJobs == 0 && (s.e.path == nil || s.e.path.Idle())
+}
 
 // DiskJob is a piece of disk I/O under way.
 type DiskJob struct {

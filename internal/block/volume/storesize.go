@@ -7,6 +7,7 @@ import (
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/writepath"
 	"holdfast/internal/disk"
+	"holdfast/internal/planted"
 )
 
 // measure looks at the disks' sizes again and gives the layout the metadata would have now. index is that of the
@@ -75,7 +76,7 @@ func (s *store) resize(size int64, fresh bool, path *writepath.Core) error {
 	was := s.size
 	s.size = size
 	s.bits.Resize(size)
-	if fresh && size > was {
+	if fresh && size > was && !planted.NewAreaUnmarked {
 		s.bits.SetBytes(was, size-was)
 	}
 	s.bits.MarkAllDirty()

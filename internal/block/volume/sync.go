@@ -130,13 +130,14 @@ func (e *engine) resyncLocked(id writepath.ID) {
 	j.buffer = e.pool.Get(int(r.span.Len()))
 	j.data = j.buffer.B
 	j.resync = r
-	e.carry(j)
+	e.queueReceived(j, r.span, true) // a Primary's writes that came before the request may be under way here (protocols A and B)
 }
 
 // resyncRead sends what was read.
 func (e *engine) resyncRead(j *job) {
 	r := j.resync
 	r.reading = false
+	e.readBehindWrites(j)
 	if r.dead || e.conn.closing || j.err != nil {
 		j.buffer.Release()
 		e.unlockRead(r)

@@ -201,7 +201,13 @@ func (e *engine) doDetach(done func(api.VolumeReply)) {
 		e.detachPrimary(done)
 	default:
 		e.closeLink("the disk is being detached")
-		e.whenDrained(func() { done(e.detach()) })
+		e.whenDrained(func() {
+			if e.store == nil || e.machine.IsPrimary() { // it has failed, or somebody has detached or promoted it meanwhile
+				e.doDetach(done)
+				return
+			}
+			done(e.detach())
+		})
 	}
 }
 
@@ -217,8 +223,13 @@ func (e *engine) whenDrained(f func()) {
 }
 
 // detachPrimary takes the disk away from a Primary, which goes on with the peer's. What it writes from now on this disk lacks,
-// and its metadata says so before the first such write.
+// and its metadata says so before the first such write. Nothing may be half written then: it would be in no bitmap.
 func (e *engine) detachPrimary(done func(api.VolumeReply)) {
+	if !e.path.Quiet() {
+		e.path.Hold()
+		e.deferred = append(e.deferred, func() { e.detachHeld(done) })
+		return
+	}
 	e.waitMeta()
 	e.machine.Superblock(&e.store.sb)
 	e.store.sb.Flags &^= metadata.WasUpToDate | metadata.PrimaryInd
@@ -229,6 +240,18 @@ func (e *engine) detachPrimary(done func(api.VolumeReply)) {
 	e.healLeft(e.store)
 	e.dropped = append(e.dropped, func() { done(api.VolumeReply{}) })
 	e.machine.Detached(e.env(), false)
+}
+
+// detachHeld goes on with a detach once the requests under way are done; new ones wait meanwhile.
+func (e *engine) detachHeld(done func(api.VolumeReply)) {
+	if e.path != nil && !e.path.Quiet() && e.hasDisk() && e.machine.IsPrimary() && e.machine.MayDropDisk() {
+		e.deferred = append(e.deferred, func() { e.detachHeld(done) })
+		return
+	}
+	e.doDetach(done)
+	if e.path != nil && e.machine.Frozen() == "" {
+		e.path.Release()
+	}
 }
 
 func (e *engine) detach() api.VolumeReply {

@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"fmt"
 	"hash"
+	"maps"
+	"slices"
 
 	"holdfast/internal/block"
+	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/resync"
 	"holdfast/internal/block/wire"
 	"holdfast/internal/block/writepath"
+	"holdfast/internal/planted"
 )
 
 // Online verify. The side that began it asks for the digest of one range after the other (VerifyS), the other answers
@@ -22,6 +26,8 @@ type verifyState struct {
 	cursor int64     // where the next request begins
 	reads  map[int64]*verifyRead
 	differ int64 // bytes found different
+	// again are pieces of ranges that differ, asked for one block at a time: what is equal in them is not marked.
+	again []writepath.Span
 }
 
 // verifyRead is a range being compared.
@@ -51,7 +57,8 @@ func (e *engine) endVerify() {
 	if e.check.alg == nil {
 		return
 	}
-	for _, r := range e.check.reads {
+	for _, at := range slices.Sorted(maps.Keys(e.check.reads)) {
+		r := e.check.reads[at]
 		r.dead = true
 		if !r.reading && e.path != nil {
 			e.path.Unlock(r.lock)
@@ -80,14 +87,42 @@ func (e *engine) pumpVerify() {
 	if e.check.alg == nil || e.machine.Conn() != wire.VerifyS || e.conn.link == nil || e.conn.closing {
 		return
 	}
-	for len(e.check.reads) < block.VerifyWindow && e.check.cursor < e.store.size {
-		end := min(e.check.cursor+block.VerifyRequest, e.store.size)
-		e.lockVerify(writepath.Span{Start: e.check.cursor, End: end})
-		e.check.cursor = end
+	for len(e.check.reads) < block.VerifyWindow {
+		s, more := e.nextToVerify()
+		if !more {
+			break
+		}
+		e.lockVerify(s)
 	}
-	if len(e.check.reads) == 0 && e.check.cursor >= e.store.size {
+	if len(e.check.reads) == 0 {
 		e.machine.VerifyDone(e.env())
 	}
+}
+
+// nextToVerify is the next range to ask for; false if there is none.
+func (e *engine) nextToVerify() (s writepath.Span, ok bool) {
+	v := &e.check
+	switch {
+	case len(v.again) > 0:
+		s, v.again = v.again[0], v.again[1:]
+	case v.cursor < e.store.size:
+		s = writepath.Span{Start: v.cursor, End: min(v.cursor+block.VerifyRequest, e.store.size)}
+		v.cursor = s.End
+	default:
+		return s, false
+	}
+	return s, true
+}
+
+// refine has a range that differs compared again block by block, and tells whether it does. A kernel module counts results.
+func (e *engine) refine(s writepath.Span) bool {
+	if s.Len() <= metadata.BytesPerBit || e.foreign() {
+		return false
+	}
+	for at := s.Start; at < s.End; at += metadata.BytesPerBit {
+		e.check.again = append(e.check.again, writepath.Span{Start: at, End: min(at+metadata.BytesPerBit, s.End)})
+	}
+	return true
 }
 
 // verifyLocked: no write of the application is under way on the range.
@@ -123,12 +158,8 @@ func (e *engine) readVerify(r *verifyRead) {
 func (e *engine) verifyRead(j *job) {
 	r := j.verify
 	r.reading = false
-	e.conn.peerJobs--
+	e.readBehindWrites(j)
 	defer j.buffer.Release()
-	if j.link == e.conn.link && e.conn.receiver != nil {
-		e.conn.received[j.id] = nil
-		e.conn.receiver.Done(j.id, j.err)
-	}
 	if r.dead {
 		if e.path != nil {
 			e.path.Unlock(r.lock)
@@ -145,7 +176,7 @@ func (e *engine) verifyRead(j *job) {
 		return
 	}
 	result := uint64(wire.IDInSync)
-	if !bytes.Equal(mine, r.theirs) {
+	if !bytes.Equal(mine, r.theirs) && !e.refine(r.span) {
 		result = wire.IDOutOfSync
 	}
 	replica.SendMeta(e.conn.link, wire.OVResult, wire.BlockAck{Sector: at.Sector, BlockID: result, Bytes: at.Bytes})
@@ -155,7 +186,7 @@ func (e *engine) verifyRead(j *job) {
 
 // verified notes the result of a range.
 func (e *engine) verified(r *verifyRead, differs bool) {
-	if differs {
+	if differs && !planted.VerifyIgnores {
 		e.store.bits.SetBytes(r.span.Start, r.span.Len())
 		e.check.differ += r.span.Len()
 	}
@@ -171,12 +202,26 @@ func (e *engine) onVerifyRequest(p *packet) error {
 		return err
 	case e.machine.Conn() != wire.VerifyT || e.check.alg == nil:
 		return fmt.Errorf("this node is %s", e.machine.Conn())
-	case len(e.check.reads) >= block.MaxPeerRequests || e.check.reads[s.Start] != nil:
+	case len(e.check.reads) >= block.MaxPeerRequests || !e.verifiedAgain(s):
 		return fmt.Errorf("more than %d ranges at once, or one twice", block.MaxPeerRequests)
 	}
 	e.check.cursor = max(e.check.cursor, s.End)
 	e.lockVerify(s)
 	return nil
+}
+
+// verifiedAgain makes room for a range that begins where another does: a part of one that differed, whose result is still on
+// its way on the other connection. It returns false if that one has not been answered.
+func (e *engine) verifiedAgain(s writepath.Span) bool {
+	r := e.check.reads[s.Start]
+	if r == nil {
+		return true
+	}
+	if r.reading || !r.locked || r.span.Len() <= s.Len() {
+		return false
+	}
+	e.verified(r, false)
+	return true
 }
 
 // onVerifyReply: the digest of the peer's content.
@@ -193,7 +238,7 @@ func (e *engine) onVerifyReply(p *packet) error {
 // onVerifyResult: the peer has compared. It may come after the end was announced.
 func (e *engine) onVerifyResult(p *packet) error {
 	r := e.check.reads[int64(p.ack.Sector)*512]
-	if e.check.alg == nil || r == nil || r.reading {
+	if e.check.alg == nil || r == nil || r.reading || r.span.Len() != int64(p.ack.Bytes) {
 		return nil
 	}
 	e.verified(r, p.ack.BlockID == wire.IDOutOfSync)

@@ -8,6 +8,7 @@ import (
 	"holdfast/internal/block/replica"
 	"holdfast/internal/block/wire"
 	"holdfast/internal/block/writepath"
+	"holdfast/internal/planted"
 )
 
 // onWrite takes in a write of the peer's application.
@@ -62,6 +63,29 @@ func (e *engine) queueReceived(j *job, s writepath.Span, isResync bool) {
 	e.conn.received[j.id] = j
 }
 
+// readBehindWrites ends a read that waited for the peer's writes it overlaps.
+func (e *engine) readBehindWrites(j *job) {
+	e.conn.peerJobs--
+	if j.link == e.conn.link && e.conn.receiver != nil {
+		e.conn.received[j.id] = nil
+		e.conn.receiver.Done(j.id, j.err)
+	}
+}
+
+// forgetReceived: with the connection gone, what waits for the peer's writes is not carried out, and holds nothing any more.
+func (e *engine) forgetReceived() {
+	for _, j := range e.conn.received {
+		switch {
+		case j == nil || j.begun:
+		case j.verify != nil:
+			j.verify.reading = false
+		case j.resync != nil:
+			j.resync.reading = false
+		}
+	}
+	e.conn.received = e.conn.received[:0]
+}
+
 // applyFlags prepares what a write of the peer's application demands beside being written.
 func (e *engine) applyFlags(j *job) {
 	flags := j.packet.info.Flags
@@ -100,6 +124,7 @@ func (e *engine) receiverEffect(f *writepath.Effect) {
 	switch f.Do {
 	case writepath.WriteLocal:
 		j := e.conn.received[f.ID]
+		j.begun = true
 		e.conn.peerJobs++
 		if j.work != doRead {
 			e.stats.written += uint64(j.length)
@@ -174,7 +199,7 @@ func (e *engine) sendWrite(id writepath.ID) {
 	e.conn.seq++
 	d := wire.DataInfo{Sector: uint64(r.Offset / 512), BlockID: blockIDBase + uint64(id), Seq: e.conn.seq}
 	var sent *replica.Buffer
-	switch e.conn.protocol {
+	switch e.protocolFor(l) {
 	case wire.ProtocolA:
 		sent = e.whenSent(l, id)
 	case wire.ProtocolB:
@@ -205,6 +230,15 @@ func (e *engine) sendWrite(id writepath.ID) {
 	}
 }
 
+// protocolFor is the protocol of a write that is being sent. Where the disk here is none, or lacks blocks and is given up with the
+// connection, it is complete when it is on the peer's: with protocols A and B its only copy could be lost on the way.
+func (e *engine) protocolFor(l *replica.Link) uint32 {
+	if (e.path.Without() || e.machine.Lacking()) && l.Protocol >= 100 && !planted.SentCounts { // each write says how it is to be acknowledged
+		return wire.ProtocolC
+	}
+	return e.conn.protocol
+}
+
 // whenSent is for protocol A: a write counts as acknowledged once the network has taken it. What the connection's end takes
 // away is marked out of sync with the rest of its epoch.
 func (e *engine) whenSent(l *replica.Link, id writepath.ID) *replica.Buffer {
@@ -233,6 +267,22 @@ func (e *engine) sendBarrier(number uint32) {
 // the peer has left U (S2, S4).
 var errPeerDisk = errors.New("the peer's disk has failed")
 
+// refusedLate: the peer's disk refused a write that may be complete for the application.
+func (e *engine) refusedLate(p *packet, id writepath.ID) error {
+	at := int64(p.ack.Sector) * 512
+	switch {
+	case int(id) < len(e.ops) && e.ops[id] != nil && e.ops[id].Offset == at && e.path.PeerFailed(id):
+		return nil
+	case e.path.Without():
+		return fmt.Errorf("the peer's disk refused sector %d, and there is none here", p.ack.Sector)
+	}
+	s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxDiscard)
+	if err == nil {
+		e.path.Lacks(s)
+	}
+	return err
+}
+
 // onAck takes the acknowledgement of a write of the application, or of the resync.
 func (e *engine) onAck(p *packet) error {
 	e.conn.heardAck = e.now()
@@ -241,11 +291,7 @@ func (e *engine) onAck(p *packet) error {
 	}
 	id := writepath.ID(p.ack.BlockID - blockIDBase)
 	if p.command == wire.NegAck && e.conn.protocol != wire.ProtocolC { // the write may be completed long since
-		s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxDiscard)
-		if err == nil {
-			e.path.Lacks(s)
-		}
-		return err
+		return e.refusedLate(p, id)
 	}
 	if e.path == nil || p.ack.BlockID>>32 != blockIDBase>>32 || int(id) >= len(e.ops) || e.ops[id] == nil {
 		return fmt.Errorf("block ID %x is not ours", p.ack.BlockID)

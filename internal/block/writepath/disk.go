@@ -5,6 +5,7 @@ import (
 
 	"holdfast/internal/block"
 	"holdfast/internal/block/metadata"
+	"holdfast/internal/planted"
 )
 
 // A Primary whose disk has failed, or was given back, goes on with the peer's: every write is the peer's alone. With
@@ -139,7 +140,7 @@ func (c *Core) settleDebt() {
 
 // lacksHere: the local disk refused a write.
 func (c *Core) lacksHere(s Span) {
-	if c.forgiving && !c.without {
+	if c.forgiving && !c.without && !planted.FailedBlockForgotten {
 		c.oos.SetBytes(s.Start, s.Len())
 	}
 }

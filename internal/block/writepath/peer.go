@@ -54,7 +54,8 @@ func (c *Core) resume() {
 }
 
 // PeerUp connects the peer: from now on its acknowledgement is required. What it has not acknowledged of an earlier
-// connection (Suspended) is sent again, which is harmless because nothing that overlaps has been started since.
+// connection (Suspended) is sent again, which is harmless because nothing that overlaps has been started since. What counted as
+// acknowledged when it was sent (protocols A and B) is sent again by nobody: where the peer's is the only disk, a flush tells.
 func (c *Core) PeerUp() {
 	if c.peer == Up {
 		return
@@ -64,6 +65,7 @@ func (c *Core) PeerUp() {
 	c.forgetEarly()
 	c.epochWrites = 0
 	if again {
+		c.owed = c.owed || c.without && c.unordered && len(c.current)+len(c.pending) > 0
 		c.current = append(c.current, c.pending...)
 		c.pending.reset()
 		c.resynced = append(c.resynced, c.resyncedPending...)
@@ -81,6 +83,7 @@ func (c *Core) sendAgain() {
 		}
 	}
 	if c.group.running && c.group.remote {
+		c.settleDebt()
 		c.group.remote = c.sendBarrier()
 		c.closeGroup()
 	}

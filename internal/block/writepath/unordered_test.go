@@ -32,3 +32,22 @@ func TestRewriteWaitsForABarrier(t *testing.T) {
 	c.PeerAck(third)
 	expect(t, c, "done 1")
 }
+
+// TestSentAndLostIsNotFlushed: with protocols A and B a write counts as acknowledged when it is sent. If the connection is lost before
+// the only disk has it, nobody sends it again, and the flush that waits for it fails.
+func TestSentAndLostIsNotFlushed(t *testing.T) {
+	c, _ := newCore(t, 7)
+	c.SetUnordered(true)
+	c.PeerUp()
+	id := c.Admit(Op{Kind: Write, FUA: true, Span: Span{0, 4096}})
+	expect(t, c, "log, send 0, write 0")
+	c.PeerAck(id)
+	c.DropDisk()
+	c.LocalDone(id, errTorn)
+	expect(t, c, "barrier 1")
+	c.Suspend()
+	c.PeerUp()
+	expect(t, c, "barrier 2")
+	c.BarrierAck(2)
+	expect(t, c, "done 0 "+errOwed.Error())
+}

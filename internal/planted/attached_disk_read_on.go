@@ -1,0 +1,6 @@
+//go:build bug_attached_disk_read
+
+package planted
+
+// AttachedDiskRead: a disk that has been attached to a Primary is read before it is known what it lacks.
+const AttachedDiskRead = true

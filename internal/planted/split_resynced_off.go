@@ -1,0 +1,6 @@
+//go:build !bug_split_resynced
+
+package planted
+
+// SplitResynced: a split brain is taken for a resync that is due.
+const SplitResynced = false
