@@ -120,7 +120,7 @@ func (n *node) start() {
 		return d, nil
 	}
 	vc := volume.Config{OpenDisk: open, Root: n.root, Resource: res, Reload: n.reload, Node: "nodeB", Clock: clock.System{}, Log: log,
-		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
+		OnTarget: func(_ int, k kernel.Target) { n.set(func() { n.target = k }) }}
 	go func() { ended <- volume.Run(ctx, vc) }()
 	n.t.Cleanup(n.kill)
 	n.connect()

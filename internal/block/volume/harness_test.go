@@ -124,7 +124,7 @@ func (n *node) start() {
 	cfg := Config{Root: n.root, Resource: n.res, Node: n.name, Clock: n.clock, Log: log,
 		OpenDisk: func(string) (disk.Device, error) { return d, nil },
 		Lease:    func() (Lease, error) { return n.lease, nil },
-		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
+		OnTarget: func(_ int, k kernel.Target) { n.set(func() { n.target = k }) }}
 	if n.config != nil {
 		n.config(&cfg)
 	}
