@@ -44,7 +44,9 @@ func (r *resource) policy() peer.LinkPolicy {
 // refuse drops the connection for good, for every volume.
 func (r *resource) refuse(why string) {
 	for _, e := range r.parts {
-		e.machine.Refused(e.env(), why)
+		if e.machine.Reason() != why {
+			e.machine.Refused(e.env(), why)
+		}
 	}
 }
 
