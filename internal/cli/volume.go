@@ -63,21 +63,13 @@ func serveVolume(ctx context.Context, name string, e environment, log *slog.Logg
 			if err != nil {
 				return nil, err
 			}
-			device := deviceName(name, v, len(self.Volumes) > 1)
+			device := self.DeviceName(name, v)
 			return frontend.Open(kernel.Config{Name: device, Identity: "holdfast:" + string(e.root) + ":" + device, Target: t, Guard: holder,
 				BlockSize: blockSize(v), Log: log}, policy.For(name))
 		},
 		Reload: func() (*resfile.Resource, error) { return e.resource(name) },
 		Lease:  func() (volume.Lease, error) { return leasepage.Open(e.root.LeasePage()) },
 	})
-}
-
-// deviceName is what the guard and the kernel know a volume's device by: the resource's name for an only volume and for volume 0.
-func deviceName(resource string, v *resfile.Volume, several bool) string {
-	if !several || v.Number == 0 {
-		return resource
-	}
-	return fmt.Sprintf("%s:%d", resource, v.Number)
 }
 
 // blockSize is the logical block size of a volume's disk, which the volume offers too; 0, the front end's choice, if it
