@@ -2,7 +2,6 @@ package volume
 
 import (
 	"context"
-	"fmt"
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/kernel"
@@ -33,6 +32,21 @@ type Notes struct {
 	Epoch  uint64
 	Role   *peer.Resume
 	healed *healed
+	others map[int]*Notes // of the volumes of a resource but 0
+}
+
+// Of are the notes of one of several volumes.
+func (n *Notes) Of(number int) *Notes {
+	if number == 0 {
+		return n
+	}
+	if n.others == nil {
+		n.others = map[int]*Notes{}
+	}
+	if n.others[number] == nil {
+		n.others[number] = &Notes{}
+	}
+	return n.others[number]
 }
 
 // memoryNotes are Notes as the engine uses its files.
@@ -51,18 +65,15 @@ func (m memoryNotes) dropHealed() error               { m.n.healed = nil; return
 // with nothing but its threads and sockets taken away. The simulator uses it.
 type Stepped struct {
 	r       *resource
-	e       *engine // its volume
+	e       *engine // the volume that what follows is about: the first, unless On says otherwise
 	carrier *steppedCarrier
 }
 
 // NewStepped makes a volume process that has just started.
 func NewStepped(cfg Config, s Surroundings) (*Stepped, error) {
-	r, err := bareResource(cfg, func(*resfile.Volume) stateStore { return memoryNotes{s.Notes} })
+	r, err := bareResource(cfg, func(v *resfile.Volume) stateStore { return memoryNotes{s.Notes.Of(v.Number)} })
 	if err != nil {
 		return nil, err
-	}
-	if r.several() {
-		return nil, fmt.Errorf("resource %s has %d volumes; here it may have one", cfg.Resource.Name, len(r.parts))
 	}
 	r.alExtents = s.ALExtents
 	c := &steppedCarrier{r: r, carry: s.Carry, under: map[*job]*DiskJob{}}
@@ -71,6 +82,11 @@ func NewStepped(cfg Config, s Surroundings) (*Stepped, error) {
 		return s.Connect(cfg, func(l *replica.Link) { r.inbox.call(func() { up(l) }) })
 	}
 	return &Stepped{r: r, e: r.parts[0], carrier: c}, nil
+}
+
+// On is the same process; what it tells, and is given to do as a device, is of the volume of that number.
+func (s *Stepped) On(number int) *Stepped {
+	return &Stepped{r: s.r, e: s.r.numbered(number), carrier: s.carrier}
 }
 
 // Step takes in what has been posted since the last step. It returns the error that ends the process.

@@ -81,8 +81,8 @@ func (c *Core) sendBarrier() bool {
 	case e.under && fresh: // another volume's: what was sent since is for the next
 		c.waits = true
 		return true
-	case e.under:
-		return len(c.pending)+len(c.resyncedPending) > 0
+	case e.under: // it covers all there is
+		return true
 	case !fresh:
 		return false
 	}
