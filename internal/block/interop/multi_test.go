@@ -224,3 +224,29 @@ func TestMultiSplitBrain(t *testing.T) {
 	v.run(t, "drbdadm -- --discard-my-data connect r0 2>&1")
 	equalMulti(t, v, n)
 }
+
+// TestMultiCrash: a side loses its power while both volumes are written, first holdfast as Primary, then the kernel as Secondary; what
+// either lacks of either volume is resynced.
+func TestMultiCrash(t *testing.T) {
+	v, n := coupleMulti(t, "")
+	v.run(t, "drbdadm up r0 2>&1")
+	n.up()
+	n.each(func(int) { n.state("Connected", "Inconsistent", "Inconsistent") })
+	n.ok(api.VolumeDo{Verb: api.VolumePrimary, Force: true})
+	equalMulti(t, v, n)
+	n.hammerMulti(writing())
+	n.each(func(number int) { n.write(int64(number)<<20, noise(int64(number), 1<<16)) }) // not flushed
+	n.crash()
+	v.await(t, "grep -c cs:WFConnection /proc/drbd", "2\n")
+	n.up()
+	equalMulti(t, v, n)
+	n.ok(api.VolumeDo{Verb: api.VolumePrimary})
+	n.each(func(number int) { n.write(int64(number)<<20, noise(int64(number)+7, 1<<16)) })
+	v.crash(t)
+	n.each(func(int) { n.state("WFConnection", "UpToDate", "DUnknown") })
+	n.hammerMulti(writing())
+	v.boot(t)
+	v.rewrite(t, n.text)
+	v.run(t, "drbdadm up r0 2>&1")
+	equalMulti(t, v, n)
+}
