@@ -62,6 +62,8 @@ const (
 // VolumeDo asks a volume process to do something.
 type VolumeDo struct {
 	Verb VolumeVerb `json:"verb"`
+	// Volume is the number of the one volume it is about; nil for all of the resource.
+	Volume *int `json:"volume,omitempty"`
 	// Force is --force: primary makes an Inconsistent disk UpToDate. Never overrides the rules of a bound volume.
 	Force bool `json:"force,omitempty"`
 	// DiscardMyData is --discard-my-data of connect: in a split brain this side is given up. Unbound volumes only.
@@ -149,9 +151,10 @@ type VolumeWant struct {
 	Alone bool `json:"alone,omitempty"`
 }
 
-// VolumeStatus is all a volume process knows of itself. Strings are DRBD's words.
+// VolumeStatus is all a volume process knows of one of its volumes. Strings are DRBD's words.
 type VolumeStatus struct {
 	Resource string `json:"resource"`
+	Volume   int    `json:"volume,omitempty"` // its number in the resource
 	Minor    int    `json:"minor"`
 	Device   string `json:"device"` // configured: /dev/drbd1
 	Kernel   string `json:"kernel"` // what the front end made: /dev/loop7

@@ -18,7 +18,7 @@ import (
 	"holdfast/internal/guard/leasepage"
 )
 
-// runVolume is the process of one volume: `holdfast volume RESOURCE`.
+// runVolume is the process of the volumes of one resource: `holdfast volume RESOURCE`.
 func runVolume(args []string, e environment) int {
 	if len(args) != 1 {
 		fmt.Fprintln(e.stderr, "usage: holdfast volume RESOURCE   (started by the daemon; to work with volumes use drbdadm)")
@@ -58,26 +58,24 @@ func serveVolume(ctx context.Context, name string, e environment, log *slog.Logg
 	fuseloop.PrepareProcess(log)
 	return volume.Run(ctx, volume.Config{
 		Root: e.root, Resource: res, Node: e.hostname, Clock: clock.System{}, Log: log,
-		Frontend: func(t kernel.Target) (kernel.Frontend, error) {
+		Frontend: func(v *resfile.Volume, t kernel.Target) (kernel.Frontend, error) {
 			policy, err := frontend.LoadPolicy(e.root)
 			if err != nil {
 				return nil, err
 			}
-			return frontend.Open(kernel.Config{Name: name, Identity: "holdfast:" + string(e.root) + ":" + name, Target: t, Guard: holder,
-				BlockSize: blockSize(self), Log: log}, policy.For(name))
+			device := self.DeviceName(name, v)
+			return frontend.Open(kernel.Config{Name: device, Identity: "holdfast:" + string(e.root) + ":" + device, Target: t, Guard: holder,
+				BlockSize: blockSize(v), Log: log}, policy.For(name))
 		},
 		Reload: func() (*resfile.Resource, error) { return e.resource(name) },
 		Lease:  func() (volume.Lease, error) { return leasepage.Open(e.root.LeasePage()) },
 	})
 }
 
-// blockSize is the logical block size of a host's disk, which the volume offers too; 0, the front end's choice, if it
+// blockSize is the logical block size of a volume's disk, which the volume offers too; 0, the front end's choice, if it
 // cannot be told (the attach, a moment later, says why).
-func blockSize(host *resfile.Host) int {
-	if len(host.Volumes) == 0 {
-		return 0
-	}
-	fd, err := unix.Open(host.Volumes[0].Disk, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func blockSize(v *resfile.Volume) int {
+	fd, err := unix.Open(v.Disk, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0
 	}

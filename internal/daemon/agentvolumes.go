@@ -14,14 +14,16 @@ import (
 type agentVolumes struct {
 	volumes *volumes
 	tenures *tenures
-	defined func(resource string) error // nil when a .res file defines the resource on this node
+	// defined is nil when a .res file defines the resource on this node, and a cluster can hold it.
+	defined func(resource string) error
 }
 
 var _ volume.Volumes = (*agentVolumes)(nil)
 
 // Status of a volume that is up. A process that was killed is replaced before anything is said of it.
 func (a *agentVolumes) Status(ctx context.Context, resource string) (api.VolumeStatus, error) {
-	if st := a.volumes.settledStatus(ctx, resource); st != nil {
+	st := a.volumes.settledStatus(ctx, resource)
+	if st != nil && len(a.volumes.states(resource)) == 1 {
 		return *st, nil
 	}
 	if err := a.defined(resource); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"holdfast/internal/api"
@@ -228,7 +229,7 @@ func (d *Daemon) destroy(ctx context.Context, in api.NodesRequest) (api.NodesRep
 // destroyHere answers contactDestroy.
 func (d *Daemon) destroyHere(context.Context, api.Empty) (api.Empty, error) {
 	for _, name := range d.volumes.running() {
-		if st := d.volumes.status(name); st != nil && st.Role == "Primary" {
+		if slices.ContainsFunc(d.volumes.states(name), func(st *api.VolumeStatus) bool { return st.Role == "Primary" }) {
 			return api.Empty{}, fmt.Errorf("volume %s is Primary here; stop the cluster first: pcs cluster stop --all", name)
 		}
 	}

@@ -42,7 +42,7 @@ func (s *session) build() error {
 		deadlines: make(chan grantedDeadline, 1), leaving: make(chan struct{}),
 	}
 	s.pulse.granted = s.keeper.offer
-	volumes := &agentVolumes{volumes: d.volumes, tenures: s.tenures, defined: d.defined}
+	volumes := &agentVolumes{volumes: d.volumes, tenures: s.tenures, defined: d.holdable}
 	var err error
 	s.executor, err = executor.Open(executor.Config{
 		Root: s.root, Node: s.node, Clock: d.clock, Agents: agents{catalog.New(s.root, volumes, s.scores.tell), s.scores},
@@ -246,21 +246,37 @@ func (d *Daemon) abandon(name string) error {
 	if err := d.volumes.unmark(name); err != nil {
 		return err
 	}
-	device := ""
-	if st := d.volumes.status(name); st != nil {
-		if device = st.KernelNumber; device == "" {
-			device = blockdev.Name(st.Kernel) // a process of a version that does not tell
-		}
-	}
+	states := d.volumes.states(name)
 	if err := d.volumes.kill(name); err != nil {
 		return err
 	}
-	if device != "" {
+	for _, st := range states {
+		device := st.KernelNumber
+		if device == "" {
+			device = blockdev.Name(st.Kernel) // a process of a version that does not tell
+		}
+		if device == "" {
+			continue
+		}
 		if err := unmountDevice(device); err != nil {
 			return err
 		}
 	}
-	return d.guard.release(name)
+	return d.releaseDevices(name)
+}
+
+// releaseDevices has the guard forget the devices of a resource.
+func (d *Daemon) releaseDevices(name string) error {
+	self, _, err := d.pair(name)
+	if err != nil { // it is not configured any more
+		return d.guard.release(name)
+	}
+	for _, v := range self.Volumes {
+		if err := d.guard.release(self.DeviceName(name, v)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // why says what keeps a replica of a volume out of U, if this node knows.

@@ -218,7 +218,7 @@ func (s *session) reconsider(ctx context.Context) {
 		}
 		for _, name := range s.d.volumes.running() {
 			st := s.d.volumes.status(name)
-			if peer, err := s.d.peerOf(name); err == nil && st != nil {
+			if peer, err := s.d.peerInCluster(name); err == nil && st != nil {
 				s.tenures.consider(name, peer, st)
 			}
 		}

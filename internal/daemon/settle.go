@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,11 +31,12 @@ func (s *settling) isSettled() bool {
 	}
 }
 
-// settles tells whether a status is news of the volume.
-func (l *volumeLink) settles(st *api.VolumeStatus) bool {
+// settles tells whether what the process says is news of its volumes.
+func (l *volumeLink) settles() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.brought && st != nil && !st.Resuming {
+	resuming := func(st *api.VolumeStatus) bool { return st.Resuming }
+	if l.brought && len(l.states) > 0 && !slices.ContainsFunc(l.states, resuming) {
 		l.settle()
 	}
 	return l.isSettled()
@@ -51,8 +53,18 @@ func (l *volumeLink) broughtUp() {
 func (v *volumes) tell(l *volumeLink, m api.VolumeMessage) {
 	l.telling.Lock()
 	defer l.telling.Unlock()
-	if m.Status == nil || l.settles(m.Status) {
+	switch before := l.isSettled(); {
+	case m.Status == nil || before:
 		v.pass(l, m)
+	case l.settles():
+		v.passAll(l)
+	}
+}
+
+// passAll passes on what the process said last of each of its volumes.
+func (v *volumes) passAll(l *volumeLink) {
+	for _, st := range l.all() {
+		v.pass(l, api.VolumeMessage{Status: st})
 	}
 }
 
@@ -67,8 +79,8 @@ func (v *volumes) pass(l *volumeLink, m api.VolumeMessage) {
 func (v *volumes) tellSettled(l *volumeLink) {
 	l.telling.Lock()
 	defer l.telling.Unlock()
-	if st := l.last(); !l.isSettled() && l.settles(st) {
-		v.pass(l, api.VolumeMessage{Status: st})
+	if !l.isSettled() && l.settles() {
+		v.passAll(l)
 	}
 }
 

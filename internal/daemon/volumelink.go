@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type volumeLink struct {
 	mu      sync.Mutex // also serialises writes
 	nextID  uint64
 	waiting map[uint64]chan api.VolumeReply
-	status  *api.VolumeStatus
+	states  []*api.VolumeStatus // the latest of each volume of the resource, by number
 	done    chan struct{}
 
 	settling
@@ -102,7 +103,7 @@ func (l *volumeLink) take(m api.VolumeMessage) {
 	}
 	if m.Status != nil {
 		l.mu.Lock()
-		l.status = m.Status
+		l.note(m.Status)
 		l.mu.Unlock()
 	}
 	l.notify(l, m)
@@ -156,9 +157,29 @@ func (l *volumeLink) write(m api.VolumeMessage) error {
 	return err
 }
 
-// last is the latest status, nil before the first.
+// note keeps a status; the caller holds mu.
+func (l *volumeLink) note(st *api.VolumeStatus) {
+	i, found := slices.BinarySearchFunc(l.states, st.Volume, func(known *api.VolumeStatus, number int) int { return known.Volume - number })
+	if found {
+		l.states[i] = st
+		return
+	}
+	l.states = slices.Insert(l.states, i, st)
+}
+
+// last is the latest status of the resource's first volume, nil before the first.
 func (l *volumeLink) last() *api.VolumeStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.status
+	if len(l.states) == 0 {
+		return nil
+	}
+	return l.states[0]
+}
+
+// all are the latest statuses of the resource's volumes, by number.
+func (l *volumeLink) all() []*api.VolumeStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.states)
 }

@@ -248,7 +248,15 @@ func (v *volumes) running() []string {
 	return names
 }
 
-// status is a volume's last reported status; nil when it is not running.
+// states are the last reported statuses of all volumes of a resource.
+func (v *volumes) states(resource string) []*api.VolumeStatus {
+	if l := v.link(resource); l != nil {
+		return l.all()
+	}
+	return nil
+}
+
+// status is the last reported status of a resource's first volume; nil when it is not running.
 func (v *volumes) status(resource string) *api.VolumeStatus {
 	if l := v.link(resource); l != nil {
 		return l.last()

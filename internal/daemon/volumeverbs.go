@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/resfile"
 	"holdfast/internal/block/resload"
 	"holdfast/internal/cluster/pki"
 )
@@ -49,28 +50,52 @@ func (d *Daemon) viewOf(resource string) (api.VolumeView, bool) {
 
 // defined tells whether a .res file defines the volume on this node.
 func (d *Daemon) defined(resource string) error {
-	_, err := d.peerOf(resource)
+	_, _, err := d.pair(resource)
 	return err
 }
 
-// peerOf is the name of the node with a volume's other replica.
-func (d *Daemon) peerOf(resource string) (string, error) {
+// peerInCluster is the name of the node with the other replica of a resource that a cluster can hold: its record has one disk of
+// each node.
+func (d *Daemon) peerInCluster(resource string) (string, error) {
+	self, peer, err := d.pair(resource)
+	switch {
+	case err != nil:
+		return "", err
+	case len(self.Volumes) > 1:
+		return "", fmt.Errorf("resource %s has %d volumes (%v), and a cluster replicates resources of one: give each volume a resource of its own, or run it on "+
+			"hosts without a cluster", resource, len(self.Volumes), self.Pos)
+	}
+	return peer.Name(), nil
+}
+
+// inCluster tells why the running cluster cannot hold the resource; nil if it can, or if none runs here.
+func (d *Daemon) inCluster(resource string) error {
+	if d.current() == nil {
+		return nil
+	}
+	return d.holdable(resource)
+}
+
+// holdable tells why a cluster cannot hold the resource; nil if it can.
+func (d *Daemon) holdable(resource string) error {
+	_, err := d.peerInCluster(resource)
+	return err
+}
+
+// pair finds the two hosts of a resource in the configuration.
+func (d *Daemon) pair(resource string) (self, peer *resfile.Host, err error) {
 	conf, err := resload.Load(d.root)
 	if err == nil {
 		err = resload.Locate(conf, d.node)
 	}
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	r, ok := conf.Resource(resource)
 	if !ok {
-		return "", fmt.Errorf("'%s' not defined in your config (for this host)", resource)
+		return nil, nil, fmt.Errorf("'%s' not defined in your config (for this host)", resource)
 	}
-	_, peer, err := r.For(d.node)
-	if err != nil {
-		return "", err
-	}
-	return peer.Name(), nil
+	return r.For(d.node)
 }
 
 // volumeStatus answers volume.status.
@@ -80,7 +105,7 @@ func (d *Daemon) volumeStatus(_ context.Context, in api.VolumeRequest) (api.Volu
 		if in.Resource != "" && in.Resource != name {
 			continue
 		}
-		if st := d.volumes.status(name); st != nil {
+		for _, st := range d.volumes.states(name) {
 			out.Volumes = append(out.Volumes, *st)
 		}
 	}
@@ -91,6 +116,12 @@ func (d *Daemon) volumeStatus(_ context.Context, in api.VolumeRequest) (api.Volu
 func (d *Daemon) volumeDo(ctx context.Context, in api.VolumeDoRequest) (api.VolumeReply, error) {
 	if err := d.defined(in.Resource); err != nil {
 		return api.VolumeReply{}, &api.Error{Code: 1, Message: err.Error()}
+	}
+	switch in.Do.Verb {
+	case api.VolumeUp, api.VolumeAttach, api.VolumeConnect, api.VolumePrimary:
+		if err := d.inCluster(in.Resource); err != nil {
+			return api.VolumeReply{}, &api.Error{Code: 10, Message: err.Error()}
+		}
 	}
 	var err error
 	inLog := d.inLog(in.Resource)
@@ -134,10 +165,12 @@ func (d *Daemon) heardVolume(resource string, m api.VolumeMessage) {
 	}
 	switch {
 	case m.Status != nil:
-		s.scores.changed(resource, m.Status)
-		if peer, err := d.peerOf(resource); err == nil {
-			s.tenures.consider(resource, peer, m.Status)
+		peer, err := d.peerInCluster(resource)
+		if err != nil {
+			return
 		}
+		s.scores.changed(resource, m.Status)
+		s.tenures.consider(resource, peer, m.Status)
 		s.noteVolume(resource, m.Status)
 	case m.Want != nil:
 		s.tenures.want(resource, *m.Want)

@@ -96,7 +96,11 @@ func (v *machine) kit(script string, args ...string) *exec.Cmd {
 func (v *machine) boot(t testing.TB) {
 	t.Helper()
 	begun := time.Now()
-	c := v.kit("vm.sh", append([]string{"start", v.name, v.address, v.mac, v.tap}, v.extra...)...)
+	extra := v.extra
+	if v.flavour == drbdKind().flavour {
+		extra = append(v.secondDrive(t), extra...)
+	}
+	c := v.kit("vm.sh", append([]string{"start", v.name, v.address, v.mac, v.tap}, extra...)...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("start the machine: %v: %s", err, out)
 	}

@@ -36,9 +36,10 @@ type node struct {
 
 	mu      sync.Mutex
 	changed chan struct{}
-	target  kernel.Target
+	targets map[int]kernel.Target // by volume
 	conn    net.Conn
-	status  *api.VolumeStatus
+	states  map[int]*api.VolumeStatus // by volume
+	number  int                       // of the volume that what follows is about
 	replies map[uint64]chan api.VolumeReply
 	nextID  uint64
 }
@@ -67,18 +68,26 @@ func shortDir(t testing.TB) string {
 func newNode(t *testing.T, dir, text string, size int64) *node {
 	t.Helper()
 	n := &node{t: t, root: paths.Root(dir), path: filepath.Join(dir, "disk"), text: text}
-	f, err := os.Create(n.path)
-	must(t, err)
-	must(t, f.Truncate(size))
-	must(t, f.Close())
+	blank(t, n.path, size)
 	n.format()
 	return n
 }
 
+// blank makes a disk of zeros.
+func blank(t *testing.T, path string, size int64) {
+	t.Helper()
+	f, err := os.Create(path)
+	must(t, err)
+	must(t, f.Truncate(size))
+	must(t, f.Close())
+}
+
 // format does what create-md does.
-func (n *node) format() {
+func (n *node) format() { n.formatDisk(n.path) }
+
+func (n *node) formatDisk(path string) {
 	n.t.Helper()
-	d, err := backing.Open(n.path)
+	d, err := backing.Open(path)
 	must(n.t, err)
 	defer d.Close()
 	l, err := metadata.NewLayout(metadata.Internal, d.Size(), 0, metadata.DefaultStripes())
@@ -105,7 +114,8 @@ func (n *node) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel, n.ended = cancel, make(chan error, 1)
-	n.changed, n.replies, n.status = make(chan struct{}), map[uint64]chan api.VolumeReply{}, nil
+	n.changed, n.replies = make(chan struct{}), map[uint64]chan api.VolumeReply{}
+	n.targets, n.states = map[int]kernel.Target{}, map[int]*api.VolumeStatus{}
 	ended := n.ended
 	n.disks = nil
 	open := func(path string) (disk.Device, error) {
@@ -120,7 +130,7 @@ func (n *node) start() {
 		return d, nil
 	}
 	vc := volume.Config{OpenDisk: open, Root: n.root, Resource: res, Reload: n.reload, Node: "nodeB", Clock: clock.System{}, Log: log,
-		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
+		OnTarget: func(number int, k kernel.Target) { n.set(func() { n.targets[number] = k }) }}
 	go func() { ended <- volume.Run(ctx, vc) }()
 	n.t.Cleanup(n.kill)
 	n.connect()
@@ -182,7 +192,7 @@ func (n *node) listen(conn net.Conn) {
 		n.set(func() {
 			switch {
 			case m.Status != nil:
-				n.status = m.Status
+				n.states[m.Status.Volume] = m.Status
 			case m.Reply != nil:
 				if ch := n.replies[m.ID]; ch != nil {
 					ch <- *m.Reply
@@ -260,7 +270,7 @@ func (n *node) ok(d api.VolumeDo) {
 func (n *node) last() *api.VolumeStatus {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.status
+	return n.states[n.number]
 }
 
 // until waits for a status that satisfies f.
@@ -269,7 +279,7 @@ func (n *node) until(what string, f func(*api.VolumeStatus) bool) *api.VolumeSta
 	deadline := time.After(patience)
 	for {
 		n.mu.Lock()
-		st, ch := n.status, n.changed
+		st, ch := n.states[n.number], n.changed
 		n.mu.Unlock()
 		if st != nil && f(st) {
 			return st
@@ -311,7 +321,7 @@ func (r *ioRequest) Complete(_ *kernel.Request, err error) {
 
 func (n *node) submit(op kernel.Op, off int64, data []byte, length int64) *ioRequest {
 	n.mu.Lock()
-	target := n.target
+	target := n.targets[n.number]
 	n.mu.Unlock()
 	r := &ioRequest{done: make(chan struct{})}
 	r.Request = kernel.Request{Op: op, Offset: off, Length: length, Data: data, Owner: r}

@@ -102,40 +102,40 @@ func (c *channel) scratch(n int) []byte {
 	return c.body[:n]
 }
 
-func (c *channel) push(l *Link, cmd wire.Command, p wire.Payload, extra []byte, buffer *Buffer) {
+func (c *channel) push(l *Link, volume uint16, cmd wire.Command, p wire.Payload, extra []byte, buffer *Buffer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.begin(l, cmd, p.Len(), extra, buffer) {
+	if c.begin(l, volume, cmd, p.Len(), extra, buffer) {
 		c.queue.heads = p.AppendTo(c.queue.heads)
 		c.finish(l, cmd, extra, buffer)
 	}
 }
 
 // pushData is push of what is sent with every write: as an interface's value it would cost an allocation.
-func (c *channel) pushData(l *Link, cmd wire.Command, p wire.DataInfo, extra []byte, buffer *Buffer) {
+func (c *channel) pushData(l *Link, volume uint16, cmd wire.Command, p wire.DataInfo, extra []byte, buffer *Buffer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.begin(l, cmd, p.Len(), extra, buffer) {
+	if c.begin(l, volume, cmd, p.Len(), extra, buffer) {
 		c.queue.heads = p.AppendTo(c.queue.heads)
 		c.finish(l, cmd, extra, buffer)
 	}
 }
 
 // pushAck is the same of what answers a write.
-func (c *channel) pushAck(l *Link, cmd wire.Command, p wire.BlockAck) {
+func (c *channel) pushAck(l *Link, volume uint16, cmd wire.Command, p wire.BlockAck) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.begin(l, cmd, p.Len(), nil, nil) {
+	if c.begin(l, volume, cmd, p.Len(), nil, nil) {
 		c.queue.heads = p.AppendTo(c.queue.heads)
 		c.finish(l, cmd, nil, nil)
 	}
 }
 
-// pushBarrier is the same of what goes with every flush, both ways.
+// pushBarrier is the same of what goes with every flush, both ways; it is of all volumes.
 func (c *channel) pushBarrier(l *Link, cmd wire.Command, p wire.BarrierInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.begin(l, cmd, p.Len(), nil, nil) {
+	if c.begin(l, 0, cmd, p.Len(), nil, nil) {
 		c.queue.heads = p.AppendTo(c.queue.heads)
 		c.finish(l, cmd, nil, nil)
 	}
@@ -150,13 +150,13 @@ func (l *Link) sumRoomOf(cmd wire.Command) int {
 }
 
 // begin queues a packet's header; false if nothing can be queued. Called with the lock.
-func (c *channel) begin(l *Link, cmd wire.Command, payload int, extra []byte, buffer *Buffer) bool {
+func (c *channel) begin(l *Link, volume uint16, cmd wire.Command, payload int, extra []byte, buffer *Buffer) bool {
 	if c.refuse(l) {
 		buffer.Release()
 		return false
 	}
 	n := payload + l.sumRoomOf(cmd) + len(extra)
-	c.queue.heads = wire.AppendHeader(c.queue.heads, l.form(n), wire.Header{Command: cmd, Length: uint32(n)})
+	c.queue.heads = wire.AppendHeader(c.queue.heads, l.form(n), wire.Header{Command: cmd, Volume: volume, Length: uint32(n)})
 	return true
 }
 

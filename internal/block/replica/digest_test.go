@@ -34,7 +34,7 @@ func TestDigestsOfData(t *testing.T) {
 				y.Done(len(got))
 			}, func(string, bool) {})
 			data := bytes.Repeat([]byte("0123456789abcdef"), 32)
-			Send(x.Link, wire.Data, wire.DataInfo{Sector: 8, BlockID: 1}, data, nil)
+			Send(x.Link, 0, wire.Data, wire.DataInfo{Sector: 8, BlockID: 1}, data, nil)
 			packets := x.Take(false)
 			if want := wire.MaxHeader + wire.DataInfoLen + length + len(data); len(packets) != want {
 				t.Errorf("%d bytes, want %d", len(packets), want)
@@ -55,11 +55,11 @@ func TestDigestsOfData(t *testing.T) {
 func FuzzReceive(f *testing.F) {
 	x, _ := steppedPair(f, "")
 	x.Start(&Pool{}, func(Packet) {}, func(string, bool) {})
-	Send(x.Link, wire.Data, wire.DataInfo{Sector: 8, BlockID: 1}, make([]byte, 512), nil)
-	Send(x.Link, wire.UUIDs, wire.UUIDSet{}, nil, nil)
-	Send(x.Link, wire.OVRequest, wire.BlockRequest{Sector: 8, Bytes: 4096}, nil, nil)
+	Send(x.Link, 0, wire.Data, wire.DataInfo{Sector: 8, BlockID: 1}, make([]byte, 512), nil)
+	Send(x.Link, 0, wire.UUIDs, wire.UUIDSet{}, nil, nil)
+	Send(x.Link, 0, wire.OVRequest, wire.BlockRequest{Sector: 8, Bytes: 4096}, nil, nil)
 	f.Add(false, x.Take(false))
-	SendMeta(x.Link, wire.OVResult, wire.BlockAck{Sector: 8, BlockID: wire.IDOutOfSync, Bytes: 4096})
+	SendMeta(x.Link, 0, wire.OVResult, wire.BlockAck{Sector: 8, BlockID: wire.IDOutOfSync, Bytes: 4096})
 	f.Add(true, x.Take(true))
 	f.Fuzz(func(t *testing.T, meta bool, packets []byte) {
 		_, y := steppedPair(t, "")

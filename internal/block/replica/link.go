@@ -57,6 +57,7 @@ type Link struct {
 // who releases it and then calls Done.
 type Packet struct {
 	Command wire.Command
+	Volume  uint16 // number of the volume it is about; 0 if it is about the connection, or before version 100
 	Form    wire.Form
 	Body    []byte        // payload, without Data
 	Info    wire.DataInfo // of packets with Data
@@ -116,28 +117,28 @@ func (l *Link) touch()                    { l.heard.Store(int64(time.Since(l.bor
 func (l *Link) silence() time.Duration    { return time.Since(l.born) - time.Duration(l.heard.Load()) }
 func (l *Link) form(length int) wire.Form { return wire.FormFor(l.Protocol, length) }
 
-// Send queues a packet for the data connection, in order. extra follows the payload without being copied: it must stay
+// Send queues a packet about a volume, or about the connection (0), for the data connection, in order. extra follows the payload without being copied: it must stay
 // unchanged until the peer has acknowledged the packet or the link is down; buffer, if not nil, is released once sent.
-func Send[P wire.Payload](l *Link, cmd wire.Command, p P, extra []byte, buffer *Buffer) {
+func Send[P wire.Payload](l *Link, volume uint16, cmd wire.Command, p P, extra []byte, buffer *Buffer) {
 	switch v := any(p).(type) {
 	case wire.DataInfo:
-		l.data.pushData(l, cmd, v, extra, buffer)
+		l.data.pushData(l, volume, cmd, v, extra, buffer)
 	case wire.BarrierInfo:
 		l.data.pushBarrier(l, cmd, v)
 	default:
-		l.data.push(l, cmd, p, extra, buffer)
+		l.data.push(l, volume, cmd, p, extra, buffer)
 	}
 }
 
-// SendMeta queues a packet for the meta connection.
-func SendMeta[P wire.Payload](l *Link, cmd wire.Command, p P) {
+// SendMeta queues a packet about a volume, or about the connection (0), for the meta connection.
+func SendMeta[P wire.Payload](l *Link, volume uint16, cmd wire.Command, p P) {
 	switch v := any(p).(type) {
 	case wire.BlockAck:
-		l.meta.pushAck(l, cmd, v)
+		l.meta.pushAck(l, volume, cmd, v)
 	case wire.BarrierInfo:
 		l.meta.pushBarrier(l, cmd, v)
 	default:
-		l.meta.push(l, cmd, p, nil, nil)
+		l.meta.push(l, volume, cmd, p, nil, nil)
 	}
 }
 
@@ -180,7 +181,7 @@ func (l *Link) fail(where string, err error) {
 
 // receive reads a packet of the data connection.
 func (l *Link) receive(h wire.Header) error {
-	p := Packet{Command: h.Command, Form: l.data.lastForm}
+	p := Packet{Command: h.Command, Volume: h.Volume, Form: l.data.lastForm}
 	if err := expected(h.Command, false); err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ func (l *Link) receiveMeta(h wire.Header) error {
 		}
 		l.pingWant.Store(0)
 	}
-	l.handler(Packet{Command: h.Command, Body: body})
+	l.handler(Packet{Command: h.Command, Volume: h.Volume, Body: body})
 	return nil
 }
 

@@ -140,8 +140,8 @@ func exchange(t *testing.T, x, y *Link) {
 	big := bytes.Repeat([]byte("data"), 1<<18)
 	for i := range 50 {
 		n := []int{512, 4096, 1 << 20}[i%3]
-		Send(x, wire.Data, wire.DataInfo{Sector: uint64(i), BlockID: 7}, big[:n], nil)
-		Send(x, wire.Barrier, wire.BarrierInfo{Number: uint32(i)}, nil, nil)
+		Send(x, 0, wire.Data, wire.DataInfo{Sector: uint64(i), BlockID: 7}, big[:n], nil)
+		Send(x, 0, wire.Barrier, wire.BarrierInfo{Number: uint32(i)}, nil, nil)
 	}
 	for i := range 50 {
 		g := next(t, in)
@@ -152,7 +152,7 @@ func exchange(t *testing.T, x, y *Link) {
 			t.Fatalf("packet %d is %v, not a barrier", i, g.cmd)
 		}
 	}
-	SendMeta(x, wire.WriteAck, wire.BlockAck{Sector: 5})
+	SendMeta(x, 0, wire.WriteAck, wire.BlockAck{Sector: 5})
 	if g := next(t, in); g.cmd != wire.WriteAck {
 		t.Errorf("got %v", g.cmd)
 	}
@@ -170,7 +170,7 @@ func TestPingTellsThatMetaWasRead(t *testing.T) {
 	x, y := joined(t, a, b)
 	back, _ := received(x)
 	in, _ := received(y)
-	SendMeta(x, wire.RSWriteAck, wire.BlockAck{Sector: 9})
+	SendMeta(x, 0, wire.RSWriteAck, wire.BlockAck{Sector: 9})
 	x.Ping()
 	if g := next(t, back); g.cmd != wire.PingAck {
 		t.Fatalf("got %v", g.cmd)

@@ -229,6 +229,15 @@ func (h *Host) Volume(number int) (*Volume, bool) {
 	return nil, false
 }
 
+// DeviceName is what the guard and the kernel know the device of one of the host's volumes by: the resource's name for an only
+// volume and for volume 0.
+func (h *Host) DeviceName(resource string, v *Volume) string {
+	if len(h.Volumes) == 1 || v.Number == 0 {
+		return resource
+	}
+	return fmt.Sprintf("%s:%d", resource, v.Number)
+}
+
 // Label names the host in messages: on lqi1ecmy01, floating ipv4 10.0.1.4:7788.
 func (h *Host) Label() string {
 	switch {

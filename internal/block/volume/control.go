@@ -17,7 +17,7 @@ import (
 
 // control is the socket the daemon talks to. One daemon at a time: a newer connection replaces the older.
 type control struct {
-	e  *engine
+	r  *resource
 	mu sync.Mutex
 	// session is the connection in use; nil if no daemon is there.
 	session *session
@@ -32,7 +32,7 @@ type session struct {
 	once sync.Once
 }
 
-func newControl(e *engine) *control { return &control{e: e} }
+func newControl(r *resource) *control { return &control{r: r} }
 
 func (c *control) serve(l net.Listener) {
 	for {
@@ -66,7 +66,7 @@ const lastWords = time.Second
 
 // talk serves one connection.
 func (c *control) talk(conn net.Conn) {
-	name := c.e.cfg.Resource.Name
+	name := c.r.cfg.Resource.Name
 	var m api.VolumeMessage
 	if err := api.ReadFrame(conn, &m); err != nil || m.Hello == nil {
 		conn.Close()
@@ -74,7 +74,7 @@ func (c *control) talk(conn net.Conn) {
 	}
 	hello := &api.VolumeHello{Version: api.VolumeProtocol, Resource: name, PID: os.Getpid()}
 	if err := api.WriteFrame(conn, api.VolumeMessage{Hello: hello}); err != nil || m.Hello.Version != api.VolumeProtocol || m.Hello.Resource != name {
-		c.e.log.Warn("refused a control connection", "version", m.Hello.Version, "resource", m.Hello.Resource)
+		c.r.log.Warn("refused a control connection", "version", m.Hello.Version, "resource", m.Hello.Resource)
 		conn.Close()
 		return
 	}
@@ -84,14 +84,14 @@ func (c *control) talk(conn net.Conn) {
 		return
 	}
 	go s.write()
-	c.e.inbox.call(func() { c.e.lastStatus, c.e.statusDue, c.e.wantAt = nil, true, 0 })
+	c.r.inbox.call(c.r.meet)
 	for {
 		var m api.VolumeMessage
 		if err := api.ReadFrame(conn, &m); err != nil {
 			c.leave(s)
 			return
 		}
-		c.e.inbox.call(func() { c.e.command(s, m) })
+		c.r.inbox.call(func() { c.r.command(s, m) })
 	}
 }
 
@@ -169,21 +169,42 @@ func (c *control) reply(s *session, id uint64, r api.VolumeReply) {
 	}
 }
 
+// meet is the arrival of a daemon: it is told everything.
+func (r *resource) meet() {
+	for _, e := range r.parts {
+		e.lastStatus, e.statusDue, e.wantAt = nil, true, 0
+	}
+}
+
 // command carries out what the daemon says, on the engine's goroutine.
-func (e *engine) command(s *session, m api.VolumeMessage) {
+func (r *resource) command(s *session, m api.VolumeMessage) {
 	switch {
 	case m.View != nil:
-		e.machine.View(e.env(), *m.View)
-		e.statusDue = true
+		r.view(*m.View)
 	case m.Do != nil:
 		do := *m.Do
-		e.verb(do, func(r api.VolumeReply) {
-			if r.Error != "" {
-				e.log.Info("refused", "verb", do.Verb, "code", r.Code, "why", r.Error)
+		r.verb(do, func(answer api.VolumeReply) {
+			if answer.Error != "" {
+				r.log.Info("refused", "verb", do.Verb, "code", answer.Code, "why", answer.Error)
 			}
-			e.sendStatusNow()
-			e.control.reply(s, m.ID, r)
+			for _, e := range r.parts {
+				e.sendStatusNow()
+			}
+			r.control.reply(s, m.ID, answer)
 		})
+	}
+}
+
+// view is the log's record of the resource. A cluster's log has room for one disk of each node.
+func (r *resource) view(v api.VolumeView) {
+	if v.Bound && r.several() {
+		r.refuse(fmt.Sprintf("resource %s has %d volumes, and a cluster replicates resources of one: give each volume a resource of its own, or take "+
+			"this host out of the cluster (pcs cluster destroy) and run it without", r.cfg.Resource.Name, len(r.parts)))
+		return
+	}
+	for _, e := range r.parts {
+		e.machine.View(e.env(), v)
+		e.statusDue = true
 	}
 }
 
@@ -247,7 +268,7 @@ func (e *engine) sendStatusNow() {
 
 // status is all this process knows of the volume.
 func (e *engine) status() *api.VolumeStatus {
-	st := &api.VolumeStatus{Resource: e.cfg.Resource.Name, Minor: e.volume.Minor, Device: e.volume.Path(), PID: os.Getpid(),
+	st := &api.VolumeStatus{Resource: e.cfg.Resource.Name, Volume: e.volume.Number, Minor: e.volume.Minor, Device: e.volume.Path(), PID: os.Getpid(),
 		Protocol: e.cfg.Resource.Protocol(), InUse: e.inUse}
 	e.machine.FillStatus(st)
 	if e.conn.closing { // what it said of the peer no longer counts

@@ -72,7 +72,7 @@ func (e *engine) csumRead(j *job) {
 		return
 	}
 	req := wire.BlockRequest{Sector: uint64(j.off / 512), BlockID: wire.IDSyncer, Bytes: uint32(j.length)}
-	replica.Send(j.link, wire.CsumRSRequest, digestPacket{req, sum(e.sync.csums, j.data)}, nil, nil)
+	replica.Send(j.link, e.vnr(), wire.CsumRSRequest, digestPacket{req, sum(e.sync.csums, j.data)}, nil, nil)
 }
 
 // onInSync: the source has the same content.

@@ -21,6 +21,7 @@ func (e *engine) hasDisk() bool { return e.store != nil && e.machine.HasDisk() }
 // carry begins a job.
 func (e *engine) carry(j *job) {
 	e.under++
+	j.part = e
 	e.workers.add(j)
 }
 
@@ -99,7 +100,8 @@ func (e *engine) followDisk() {
 	s := e.store
 	e.store, e.metaBusy = nil, nil
 	if !e.path.Without() {
-		e.path, e.ops, e.logJob = nil, nil, false
+		e.usePath(nil)
+		e.ops, e.logJob = nil, false
 	}
 	if err := s.close(); err != nil {
 		e.log.Warn("the disk was given back with an error", "disk", e.volume.Disk, "err", err)
@@ -119,7 +121,8 @@ func (e *engine) pathWithout() {
 	if e.target == nil {
 		return
 	}
-	e.path, e.ops, e.logJob = writepath.NewWithout(e.target.Size()), nil, false
+	e.usePath(writepath.NewWithout(e.target.Size()))
+	e.ops, e.logJob = nil, false
 	e.tellOfPeer(e.path)
 }
 

@@ -168,7 +168,7 @@ func (e *engine) resetPath() {
 		e.diskFailed(err)
 		return
 	}
-	e.path = e.newPath()
+	e.usePath(e.newPath())
 	e.logJob = false
 }
 
@@ -182,7 +182,7 @@ func (e *engine) shrink(size int64) {
 		e.diskFailed(err)
 		return
 	}
-	e.path = e.newPath()
+	e.usePath(e.newPath())
 	e.logJob = false
 	e.target.size.Store(size)
 	e.refit()
@@ -212,31 +212,38 @@ func (e *engine) sendEffect(f *peer.Effect) {
 	}
 	switch f.Do {
 	case peer.SendFirst:
-		replica.Send(l, wire.Protocol, e.protocolInfo(), nil, nil)
-		replica.Send(l, wire.SyncParam89, e.syncParams(), nil, nil)
-		replica.Send(l, wire.Sizes, e.sizesInfo(), nil, nil)
+		if e.part == 0 {
+			replica.Send(l, 0, wire.Protocol, e.protocolInfo(), nil, nil)
+		}
+		replica.Send(l, e.vnr(), wire.SyncParam89, e.syncParams(), nil, nil)
+		replica.Send(l, e.vnr(), wire.Sizes, e.sizesInfo(), nil, nil)
 	case peer.SendSizes:
-		replica.Send(l, wire.Sizes, e.sizesAnswer(f), nil, nil)
+		replica.Send(l, e.vnr(), wire.Sizes, e.sizesAnswer(f), nil, nil)
 	case peer.SendUUIDs:
 		u := f.UUIDs
 		if e.store != nil {
 			u.Bits = e.store.bits.Count()
 		}
-		replica.Send(l, wire.UUIDs, u, nil, nil)
+		replica.Send(l, e.vnr(), wire.UUIDs, u, nil, nil)
 	case peer.SendState:
-		replica.Send(l, wire.State, wire.Word32(f.Word), nil, nil)
+		replica.Send(l, e.vnr(), wire.State, wire.Word32(f.Word), nil, nil)
 	case peer.SendBitmap:
 		e.sendBitmap(l)
 	case peer.SendSyncUUID:
-		replica.Send(l, wire.SyncUUID, wire.Word64(f.Number), nil, nil)
+		replica.Send(l, e.vnr(), wire.SyncUUID, wire.Word64(f.Number), nil, nil)
 	case peer.SendChange:
-		replica.Send(l, wire.StateChgReq, f.Change, nil, nil)
+		replica.Send(l, e.vnr(), wire.StateChgReq, f.Change, nil, nil)
 	case peer.SendConnChange:
-		replica.Send(l, wire.ConnStChgReq, f.Change, nil, nil)
+		if !e.conn.leaving {
+			e.conn.leaving = true
+			replica.Send(l, 0, wire.ConnStChgReq, f.Change, nil, nil)
+		}
 	case peer.SendReply:
-		replica.SendMeta(l, wire.StateChgReply, wire.Word32(f.Return))
+		replica.SendMeta(l, e.vnr(), wire.StateChgReply, wire.Word32(f.Return))
 	case peer.SendConnReply:
-		replica.SendMeta(l, wire.ConnStChgReply, wire.Word32(f.Return))
+		if e.part == 0 {
+			replica.SendMeta(l, 0, wire.ConnStChgReply, wire.Word32(f.Return))
+		}
 	}
 }
 
@@ -247,7 +254,7 @@ func (e *engine) sendBitmap(l *replica.Link) {
 	var s wire.BitmapSender
 	var buf []byte
 	for !s.Done() {
-		buf = s.Append(buf, l.Form(0), 0, e.store.bits)
+		buf = s.Append(buf, l.Form(0), e.vnr(), e.store.bits)
 	}
 	l.SendBytes(buf)
 }

@@ -2,9 +2,6 @@ package volume
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"hash"
 	"log/slog"
@@ -12,7 +9,6 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block"
-	"holdfast/internal/block/backing"
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
@@ -20,28 +16,17 @@ import (
 	"holdfast/internal/block/resync"
 	"holdfast/internal/block/writepath"
 	"holdfast/internal/clock"
-	"holdfast/internal/disk"
 )
 
-// engine is the volume: everything in it belongs to the goroutine of run, but for inbox, slots, pool and control.
+// engine is one volume of a resource, a part of it: everything in it, and in the resource but for inbox, pool and control, belongs
+// to the goroutine of run.
 type engine struct {
-	cfg      Config
-	log      *slog.Logger
-	self     *resfile.Host
-	other    *resfile.Host
-	volume   *resfile.Volume
-	files    stateStore
-	instance string
-	connect  connector
-	// alExtents, when not 0, is the size of the activity log in place of the configuration's, which may not be as small.
-	alExtents int
-
-	inbox   *inbox
-	slots   chan struct{}
-	workers carrier
-	pool    *replica.Pool
-	jobs    jobPool
-	control daemonLink
+	*resource
+	part   int
+	log    *slog.Logger
+	volume *resfile.Volume
+	files  stateStore
+	slots  chan struct{}
 
 	machine *peer.Machine
 	store   *store
@@ -51,6 +36,8 @@ type engine struct {
 	reading int               // reads under way, from either disk
 	under   int               // jobs being carried out
 	dropped []func()          // wait for the disk to be given back
+	// unflushed: the peer has written to the disk since it was last flushed for the peer.
+	unflushed bool
 
 	front     kernel.Frontend
 	opening   bool // the front end is being made
@@ -62,18 +49,15 @@ type engine struct {
 	inUseAt     clock.Boottime
 	inUseTook   time.Duration // the last look at it
 	asking      bool          // an InUse runs
-	lease       Lease
-	logJob      bool // an activity log transaction is under way
+	logJob      bool          // an activity log transaction is under way
 	logBlock    []byte
 	metaBusy    chan struct{} // closed when the metadata job under way is carried out; nil if none
 	bitmapAt    clock.Boottime
-	failure     error // ends the process
-	finished    bool
 	deferred    []func() // wait for the drain of an old connection, or for the kernel's device to be there
 	replies     map[uint64]func(api.VolumeReply)
 	nextReply   uint64
 
-	conn  connection
+	conn  peering
 	sync  syncState
 	check verifyState
 	heal  healState
@@ -90,7 +74,7 @@ type engine struct {
 	lastStatus []byte
 }
 
-// connection is the state of the peer's link.
+// connection is the state of the peer's link, which all volumes share.
 type connection struct {
 	link     *replica.Link
 	closing  bool
@@ -100,12 +84,20 @@ type connection struct {
 	ended    chan struct{} // closed when the last attempt has given the port back
 	receiver *writepath.Receiver
 	received []*job // by the receiver's ID
+	peerJobs int    // writes of this or an earlier link under way
+	protocol uint32 // of the link: A, B or C
+	flushes  int    // of disks, for the receiver, not ended
+	flushErr error
+	leaving  bool // the peer has been told that the operator wants no connection
+}
+
+// peering is the link as one volume has it.
+type peering struct {
+	*connection
 	bitmapIn *bitmapIn
-	peerJobs int // writes of this or an earlier link under way
 	seq      uint32
 	asked    map[uint64]*kernel.Request // reads the peer is to serve, by the block ID they were asked for with
 	asks     uint64
-	protocol uint32   // of the link: A, B or C
 	sentSeq  []uint32 // protocol A: of the last sending of each operation
 	ackSeq   uint32
 	heardAck clock.Boottime
@@ -160,70 +152,6 @@ type stateStore interface {
 	dropHealed() error
 }
 
-// newEngine makes an engine with threads, sockets and files around it.
-func newEngine(cfg Config) (*engine, *control, error) {
-	e, err := bareEngine(cfg, newStateFiles(cfg.Root, cfg.Resource.Name))
-	if err != nil {
-		return nil, nil, err
-	}
-	e.workers = startWorkers(block.DiskWorkers, func(j *job) { e.inbox.post(event{job: j}) })
-	c := newControl(e)
-	e.control, e.connect = c, e.connectSockets
-	return e, c, nil
-}
-
-// bareEngine makes an engine without its surroundings.
-func bareEngine(cfg Config, files stateStore) (*engine, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Clock == nil {
-		cfg.Clock = clock.System{}
-	}
-	if cfg.CreateSide == nil {
-		cfg.CreateSide = createSide
-	}
-	if cfg.OpenDisk == nil {
-		cfg.OpenDisk = func(path string) (disk.Device, error) { return backing.Open(path) }
-	}
-	e := &engine{cfg: cfg, inbox: newInbox(), slots: make(chan struct{}, block.MaxInFlight), pool: &replica.Pool{},
-		replies: map[uint64]func(api.VolumeReply){}, logBlock: backing.Buffer(4096)}
-	e.log = cfg.Log.With("resource", cfg.Resource.Name)
-	var err error
-	if e.self, e.other, err = cfg.Resource.For(cfg.Node); err != nil {
-		return nil, err
-	}
-	if len(e.self.Volumes) != 1 {
-		return nil, fmt.Errorf("resource %s has %d volumes on %s; one is supported", cfg.Resource.Name, len(e.self.Volumes), cfg.Node)
-	}
-	e.volume = e.self.Volumes[0]
-	e.files = files
-	epoch, err := e.files.loadEpoch()
-	if err != nil {
-		return nil, err
-	}
-	if e.heal.note, err = e.files.loadHealed(); err != nil {
-		return nil, err
-	}
-	e.instance = randomName()
-	e.machine = peer.New(peer.Settings{Resource: cfg.Resource.Name, Node: cfg.Node, PeerNode: e.other.Name(), Minor: e.volume.Minor}, epoch)
-	return e, nil
-}
-
-func randomName() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-func random64() uint64 {
-	var b [8]byte
-	rand.Read(b[:])
-	return binary.LittleEndian.Uint64(b[:]) | 1<<63 // never one of the small reserved values
-}
-
-func (e *engine) now() clock.Boottime { return e.cfg.Clock.Boottime() }
-
 // env is what the machine gets with each event.
 func (e *engine) env() peer.Env {
 	v := peer.Env{Now: time.Duration(e.now()), Fresh: random64(), Idle: true}
@@ -237,70 +165,8 @@ func (e *engine) env() peer.Env {
 	return v
 }
 
-func (e *engine) run(ctx context.Context) error {
-	ticker := time.NewTicker(block.Tick)
-	defer ticker.Stop()
-	defer e.shutdown()
-	var spent []event
-	for !e.finished && e.failure == nil {
-		list, ticked, ended := e.inbox.take(spent, ticker.C, ctx.Done())
-		if ended {
-			return nil
-		}
-		for i := range list {
-			e.handle(&list[i])
-			e.settle()
-		}
-		if ticked {
-			e.tick()
-			e.settle()
-		}
-		e.follow()
-		spent = list
-	}
-	return e.failure
-}
-
-// shutdown ends what belongs to the process; kernel requests stay with the front end.
-func (e *engine) shutdown() {
-	if e.conn.cancel != nil {
-		e.conn.cancel()
-	}
-	if e.conn.link != nil {
-		e.conn.link.Close("the volume process ends")
-	}
-	e.workers.stop()
-	e.control.close()
-}
-
-func (e *engine) handle(ev *event) {
-	switch {
-	case ev.request != nil:
-		e.handleRequest(ev.request)
-	case ev.job != nil:
-		e.handleJob(ev.job)
-	case ev.link != nil:
-		e.handlePacket(ev.link, &ev.packet)
-	default:
-		ev.call()
-	}
-}
-
-// settle carries out what the cores want until they want nothing more.
-func (e *engine) settle() {
-	for {
-		busy := e.runMachine()
-		if e.path != nil {
-			busy = e.runPath() || busy
-		}
-		busy = e.runReceiver() || busy
-		if !busy {
-			return
-		}
-	}
-}
-
-func (e *engine) tick() {
+// tickVolume is the passing of block.Tick.
+func (e *engine) tickVolume() {
 	e.checkLease()
 	e.machine.Tick(e.env())
 	e.checkPeerTimeout()
@@ -316,9 +182,8 @@ func (e *engine) tick() {
 	}
 }
 
-// follow brings what follows from the machine's state in line with it: the connection, the want, the status.
-func (e *engine) follow() {
-	e.followPolicy()
+// followVolume brings what follows from the machine's state in line with it: the want, the status.
+func (e *engine) followVolume() {
 	e.followWant()
 	if e.conn.peerJobs == 0 && !e.opening && len(e.deferred) > 0 {
 		list := e.deferred

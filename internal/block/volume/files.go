@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/block/peer"
+	"holdfast/internal/block/resfile"
 	"holdfast/internal/paths"
 )
 
@@ -16,12 +17,20 @@ type stateFiles struct {
 	epochPath, rolePath, healedPath string
 }
 
-func newStateFiles(root paths.Root, resource string) stateFiles {
+func newStateFiles(root paths.Root, resource, suffix string) stateFiles {
 	return stateFiles{
-		epochPath:  filepath.Join(root.Lib(), "volume-"+resource+".epoch"),
-		rolePath:   filepath.Join(root.Run(), "volume-"+resource+".primary"),
-		healedPath: filepath.Join(root.Lib(), "volume-"+resource+".healed"),
+		epochPath:  filepath.Join(root.Lib(), "volume-"+resource+".epoch"+suffix),
+		rolePath:   filepath.Join(root.Run(), "volume-"+resource+".primary"+suffix),
+		healedPath: filepath.Join(root.Lib(), "volume-"+resource+".healed"+suffix),
 	}
+}
+
+// fileSuffix tells the files of a resource's volumes apart.
+func fileSuffix(v *resfile.Volume, several bool) string {
+	if !several || v.Number == 0 {
+		return ""
+	}
+	return fmt.Sprintf("-%d", v.Number)
 }
 
 type epochFile struct {

@@ -26,9 +26,9 @@ func (e *engine) openFrontend(done func(api.VolumeReply)) {
 		return
 	}
 	e.opening = true
-	t, size := e.target, e.target.Size()
+	v, t, size := e.volume, e.target, e.target.Size()
 	go func() {
-		f, err := e.cfg.Frontend(t)
+		f, err := e.cfg.Frontend(v, t)
 		number := ""
 		if err == nil {
 			number = blockdev.Name(f.DevicePath())

@@ -6,6 +6,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/block/kernel"
+	"holdfast/internal/block/resfile"
 )
 
 // slowFront is a front end whose making takes until the test says so, and flushes the device on the way, as LOOP_CONFIGURE does.
@@ -14,7 +15,7 @@ type slowFront struct {
 	made, closed atomic.Int32
 }
 
-func (f *slowFront) open(k kernel.Target) (kernel.Frontend, error) {
+func (f *slowFront) open(_ *resfile.Volume, k kernel.Target) (kernel.Frontend, error) {
 	f.begun <- struct{}{}
 	<-f.goOn
 	r := &ioRequest{done: make(chan struct{})}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,6 +43,7 @@ type node struct {
 	root   paths.Root
 	res    *resfile.Resource
 	disk   *memDisk
+	second *memDisk         // of volume 1, if the resource has two
 	path   string           // of a real disk
 	config func(*Config)    // changes the configuration, if not nil
 	spawn  func() *exec.Cmd // starts a process of its own instead, if not nil
@@ -54,8 +56,10 @@ type node struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	target  kernel.Target
+	targets map[int]kernel.Target // by volume
 	conn    net.Conn
 	status  *api.VolumeStatus
+	states  map[int]*api.VolumeStatus // by volume
 	want    *api.VolumeWant
 	replies map[uint64]chan api.VolumeReply
 	nextID  uint64
@@ -112,19 +116,32 @@ func (n *node) start() {
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	n.changed, n.replies = make(chan struct{}), map[uint64]chan api.VolumeReply{}
 	n.status, n.want = nil, nil
+	n.states, n.targets = map[int]*api.VolumeStatus{}, map[int]kernel.Target{}
 	if n.spawn != nil {
 		n.startProcess()
 		return
 	}
-	ended, d := n.ended, n.disk
+	ended, d, second := n.ended, n.disk, n.second
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("VOLUME_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", n.name)
 	}
 	cfg := Config{Root: n.root, Resource: n.res, Node: n.name, Clock: n.clock, Log: log,
-		OpenDisk: func(string) (disk.Device, error) { return d, nil },
-		Lease:    func() (Lease, error) { return n.lease, nil },
-		OnTarget: func(k kernel.Target) { n.set(func() { n.target = k }) }}
+		OpenDisk: func(path string) (disk.Device, error) {
+			if strings.HasSuffix(path, "1") {
+				return second, nil
+			}
+			return d, nil
+		},
+		Lease: func() (Lease, error) { return n.lease, nil },
+		OnTarget: func(number int, k kernel.Target) {
+			n.set(func() {
+				n.targets[number] = k
+				if number == 0 {
+					n.target = k
+				}
+			})
+		}}
 	if n.config != nil {
 		n.config(&cfg)
 	}
@@ -174,7 +191,10 @@ func (n *node) listen(conn net.Conn) {
 		n.set(func() {
 			switch {
 			case m.Status != nil:
-				n.status = m.Status
+				n.states[m.Status.Volume] = m.Status
+				if m.Status.Volume == 0 {
+					n.status = m.Status
+				}
 			case m.Want != nil:
 				n.want = m.Want
 				if n.onWant != nil {
@@ -220,16 +240,22 @@ func (n *node) restart(lost bool) {
 }
 
 func (n *node) stop(lost bool) {
-	var next *memDisk
+	var next, second *memDisk
 	if lost {
 		next = n.disk.powerCut() // at once: what is under way is lost
+		if n.second != nil {
+			second = n.second.powerCut()
+		}
 		os.RemoveAll(n.root.Run())
 	}
 	n.kill()
 	if !lost {
 		next = n.disk.processEnd()
+		if n.second != nil {
+			second = n.second.processEnd()
+		}
 	}
-	n.disk = next
+	n.disk, n.second = next, second
 }
 
 func (n *node) send(m api.VolumeMessage) {

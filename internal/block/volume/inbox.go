@@ -12,6 +12,7 @@ import (
 // event is something for the engine. Exactly one of request, job, link or call tells what.
 type event struct {
 	request *kernel.Request
+	part    *engine // of request
 	job     *job
 	link    *replica.Link // of packet
 	packet  packet
@@ -21,6 +22,7 @@ type event struct {
 // packet is a peer's packet, with what it holds decoded or copied.
 type packet struct {
 	command wire.Command
+	volume  uint16
 	form    wire.Form
 	ack     wire.BlockAck
 	info    wire.DataInfo

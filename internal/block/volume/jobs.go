@@ -60,6 +60,7 @@ type job struct {
 	pieces  []piece
 	err     error
 
+	part    *engine
 	id      writepath.ID
 	request *kernel.Request
 	link    *replica.Link

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/internal/block"
@@ -15,49 +16,87 @@ import (
 )
 
 // followPolicy connects, or drops a connection the machine does not want any more.
-func (e *engine) followPolicy() {
-	want := e.machine.Link()
-	if want != e.conn.policy {
-		e.conn.policy = want
-		if e.conn.cancel != nil {
-			e.conn.cancel()
-			e.conn.cancel = nil
+func (r *resource) followPolicy() {
+	want := r.policy()
+	if want != r.line.policy {
+		r.line.policy = want
+		if r.line.cancel != nil {
+			r.line.cancel()
+			r.line.cancel = nil
 		}
-		e.closeLink("another epoch, or no connection, is wanted")
+		r.closeLink("another epoch, or no connection, is wanted")
 	}
 	// An old connection's writes are carried out before there is a new one (S3).
-	if want.Wanted && e.conn.link == nil && e.conn.cancel == nil && e.conn.peerJobs == 0 {
-		e.dial(want)
+	if want.Wanted && r.line.link == nil && r.line.cancel == nil && r.line.peerJobs == 0 {
+		r.dial(want)
 	}
 }
 
-func (e *engine) dial(p peer.LinkPolicy) {
-	e.conn.attempt++
-	attempt := e.conn.attempt
-	net := e.cfg.Resource.Net()
+// policy is the connection that every volume agrees to.
+func (r *resource) policy() peer.LinkPolicy {
+	p := r.parts[0].machine.Link()
+	for _, e := range r.parts[1:] {
+		p.Wanted = e.machine.Link().Wanted && p.Wanted
+	}
+	return p
+}
+
+// refuse drops the connection for good, for every volume.
+func (r *resource) refuse(why string) {
+	for _, e := range r.parts {
+		if e.machine.Reason() != why {
+			e.machine.Refused(e.env(), why)
+		}
+	}
+}
+
+// followRefusal: what one volume has refused is no connection for the others either.
+func (r *resource) followRefusal() {
+	if !r.several() {
+		return
+	}
+	for _, e := range r.parts {
+		why := e.machine.Reason()
+		if why == "" {
+			continue
+		}
+		for _, o := range r.parts {
+			if o.machine.Reason() == "" {
+				o.machine.Refused(o.env(), fmt.Sprintf("volume %d: %s", e.volume.Number, why))
+			}
+		}
+		r.settle()
+		return
+	}
+}
+
+func (r *resource) dial(p peer.LinkPolicy) {
+	r.line.attempt++
+	attempt := r.line.attempt
+	net := r.cfg.Resource.Net()
 	cfg := replica.Config{
-		Local: e.self.Address.Endpoint(), Remote: e.other.Address.Endpoint(), Resource: e.cfg.Resource.Name,
-		Node: e.cfg.Node, Peer: e.other.Name(), Bound: p.Bound, Branch: p.Branch, Epoch: p.Epoch, TLS: p.TLS,
-		Device: fmt.Sprintf("%016X", e.machine.Device()), Instance: e.instance, Log: e.log,
+		Local: r.self.Address.Endpoint(), Remote: r.other.Address.Endpoint(), Resource: r.cfg.Resource.Name,
+		Node: r.cfg.Node, Peer: r.other.Name(), Bound: p.Bound, Branch: p.Branch, Epoch: p.Epoch, TLS: p.TLS,
+		Device: fmt.Sprintf("%016X", r.parts[0].machine.Device()), Instance: r.instance, Log: r.log,
 	}
 	if !p.Bound {
 		cfg.Secret, cfg.HMAC = net.Text("shared-secret", ""), net.Text("cram-hmac-alg", "")
 		cfg.PingInterval = seconds(net.Number("ping-int", 0))
 		cfg.PingTimeout = tenths(net.Number("ping-timeout", 0))
-		cfg.SendTimeout = e.peerTimeout()
+		cfg.SendTimeout = r.peerTimeout()
 		cfg.Integrity = net.Text("data-integrity-alg", "")
-		cfg.Refused = func(err error) { e.inbox.call(func() { e.linkRefused(err, attempt) }) }
+		cfg.Refused = func(err error) { r.inbox.call(func() { r.linkRefused(err, attempt) }) }
 	}
-	e.conn.cancel = e.connect(cfg, func(l *replica.Link) { e.linkUp(l, attempt) })
+	r.line.cancel = r.connect(cfg, func(l *replica.Link) { r.linkUp(l, attempt) })
 }
 
 // peerTimeout is how long a peer may leave a request unanswered: timeout times ko-count, as DRBD has it; within a cluster it
 // is short and fixed, since a failover waits for it.
-func (e *engine) peerTimeout() time.Duration {
-	if e.conn.policy.Bound {
+func (r *resource) peerTimeout() time.Duration {
+	if r.line.policy.Bound {
 		return block.PeerTimeout
 	}
-	net := e.cfg.Resource.Net()
+	net := r.cfg.Resource.Net()
 	times := net.Number("ko-count", block.KoCount)
 	if times == 0 {
 		return block.Patience
@@ -66,20 +105,20 @@ func (e *engine) peerTimeout() time.Duration {
 }
 
 // linkRefused: the peer is not the one configured.
-func (e *engine) linkRefused(why error, attempt int) {
-	if attempt != e.conn.attempt || e.conn.cancel == nil {
+func (r *resource) linkRefused(why error, attempt int) {
+	if attempt != r.line.attempt || r.line.cancel == nil {
 		return
 	}
-	e.machine.Refused(e.env(), why.Error())
+	r.refuse(why.Error())
 }
 
 // connector begins to connect and gives the way to stop that. up is called on the engine's goroutine.
 type connector func(cfg replica.Config, up func(*replica.Link)) (cancel context.CancelFunc)
 
-func (e *engine) connectSockets(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {
+func (r *resource) connectSockets(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {
 	ctx, cancel := context.WithCancel(context.Background())
-	before, ended := e.conn.ended, make(chan struct{})
-	e.conn.ended = ended
+	before, ended := r.line.ended, make(chan struct{})
+	r.line.ended = ended
 	go func() {
 		defer close(ended)
 		if before != nil {
@@ -87,75 +126,93 @@ func (e *engine) connectSockets(cfg replica.Config, up func(*replica.Link)) cont
 		}
 		l, err := replica.Connect(ctx, cfg)
 		if err == nil {
-			e.inbox.call(func() { up(l) })
+			r.inbox.call(func() { up(l) })
 		}
 	}()
 	return cancel
 }
 
 // linkUp takes a new connection into use, unless it came too late.
-func (e *engine) linkUp(l *replica.Link, attempt int) {
-	if attempt != e.conn.attempt || e.conn.cancel == nil || e.conn.link != nil {
+func (r *resource) linkUp(l *replica.Link, attempt int) {
+	if attempt != r.line.attempt || r.line.cancel == nil || r.line.link != nil {
 		l.Discard()
 		return
 	}
-	e.conn.cancel = nil
-	e.conn.link, e.conn.closing = l, false
-	e.conn.receiver = writepath.NewReceiver()
-	e.conn.received = e.conn.received[:0]
+	r.line.cancel = nil
+	if r.several() && l.Protocol < versionOfVolumes {
+		l.Discard()
+		r.refuse(fmt.Sprintf("the peer speaks protocol %d, which knows of one volume, and resource %s has %d: DRBD 8.4 is needed there", l.Protocol, r.cfg.Resource.Name, len(r.parts)))
+		return
+	}
+	r.line.link, r.line.closing = l, false
+	r.line.receiver = writepath.NewReceiver()
+	r.line.received = r.line.received[:0]
+	r.line.flushes, r.line.flushErr, r.line.leaving = 0, nil, false
+	r.line.protocol = r.protocol()
+	r.epochs.Reset()
+	l.Start(r.pool, func(p replica.Packet) { r.inbox.post(event{link: l, packet: decode(p)}) },
+		func(reason string, silent bool) { r.inbox.call(func() { r.linkDown(l, reason, silent) }) })
+	for _, e := range r.parts {
+		e.linkUp(l)
+	}
+}
+
+// linkUp is a new connection for one volume.
+func (e *engine) linkUp(l *replica.Link) {
 	e.conn.asked = map[uint64]*kernel.Request{}
 	e.conn.bitmapIn, e.conn.seq, e.conn.ackSeq, e.conn.heardAck = nil, 0, 0, e.now()
-	e.conn.protocol = e.protocol()
 	e.machine.SetVerifyAlg(e.cfg.Resource.Net().Text("verify-alg", ""))
 	e.machine.SetNoData(e.cfg.Resource.Setting().Text("on-no-data-accessible", "io-error") == "suspend-io")
 	e.machine.SetPolicies(e.cfg.Resource.Net().Bool("always-asbp", false))
 	if e.path != nil {
 		e.tellOfPeer(e.path)
 	}
-	l.Start(e.pool, func(p replica.Packet) { e.inbox.post(event{link: l, packet: decode(p)}) },
-		func(reason string, silent bool) { e.inbox.call(func() { e.linkDown(l, reason, silent) }) })
 	e.machine.LinkUp(e.env(), peer.LinkInfo{Protocol: l.Protocol, Features: l.Features, ResolveConflicts: l.ResolveConflicts,
 		PeerDevice: l.PeerDevice, PeerInstance: l.PeerInstance})
 }
 
 // foreign tells whether the peer is connected and no holdfast.
-func (e *engine) foreign() bool {
-	return e.conn.link != nil && e.conn.link.Features&wire.FeatureHoldfast == 0
+func (r *resource) foreign() bool {
+	return r.line.link != nil && r.line.link.Features&wire.FeatureHoldfast == 0
 }
 
 // closeLink drops the connection: nothing of it is listened to any more.
-func (e *engine) closeLink(why string) {
-	if e.conn.link != nil && !e.conn.closing {
-		e.conn.closing = true
-		e.conn.link.Close(why)
+func (r *resource) closeLink(why string) {
+	if r.line.link != nil && !r.line.closing {
+		r.line.closing = true
+		r.line.link.Close(why)
 	}
 }
 
-func (e *engine) linkDown(l *replica.Link, reason string, silent bool) {
-	if l != e.conn.link {
+func (r *resource) linkDown(l *replica.Link, reason string, silent bool) {
+	if l != r.line.link {
 		return
 	}
-	e.conn.link, e.conn.closing = nil, false
-	e.forgetReceived()
-	e.conn.receiver, e.conn.bitmapIn = nil, nil
-	e.endResync()
-	e.endVerify()
-	e.machine.LinkDown(e.env(), reason, silent)
-	e.askedLost()
+	r.line.link, r.line.closing = nil, false
+	r.forgetReceived()
+	r.line.receiver = nil
+	r.epochs.Reset()
+	for _, e := range r.parts {
+		e.conn.bitmapIn = nil
+		e.endResync()
+		e.endVerify()
+		e.machine.LinkDown(e.env(), reason, silent)
+		e.askedLost()
+	}
 }
 
 // protocolInfo is P_PROTOCOL as this node's configuration has it.
-func (e *engine) protocolInfo() wire.ProtocolInfo {
-	net := e.cfg.Resource.Net()
-	i := wire.ProtocolInfo{Protocol: e.protocol(), AfterSB0Pri: afterSB(net.Text("after-sb-0pri", "disconnect")),
+func (r *resource) protocolInfo() wire.ProtocolInfo {
+	net := r.cfg.Resource.Net()
+	i := wire.ProtocolInfo{Protocol: r.protocol(), AfterSB0Pri: afterSB(net.Text("after-sb-0pri", "disconnect")),
 		AfterSB1Pri: afterSB(net.Text("after-sb-1pri", "disconnect")), AfterSB2Pri: afterSB(net.Text("after-sb-2pri", "disconnect"))}
 	if net.Bool("allow-two-primaries", false) {
 		i.TwoPrimaries = 1
 	}
-	if !e.conn.policy.Bound {
+	if !r.line.policy.Bound {
 		i.IntegrityAlg = net.Text("data-integrity-alg", "")
 	}
-	if e.machine.Discarding() {
+	if slices.ContainsFunc(r.parts, func(e *engine) bool { return e.machine.Discarding() }) {
 		i.ConnFlags |= wire.ConnDiscardMyData
 	}
 	return i
@@ -163,11 +220,11 @@ func (e *engine) protocolInfo() wire.ProtocolInfo {
 
 // protocol is the replication protocol. Within a cluster a write is acknowledged only when every member of U has it (S2),
 // whatever the configuration says.
-func (e *engine) protocol() uint32 {
-	if e.conn.policy.Bound {
+func (r *resource) protocol() uint32 {
+	if r.line.policy.Bound {
 		return wire.ProtocolC
 	}
-	switch e.cfg.Resource.Protocol() {
+	switch r.cfg.Resource.Protocol() {
 	case "A":
 		return wire.ProtocolA
 	case "B":

@@ -15,7 +15,7 @@ type bitmapIn struct{ wire.BitmapReceiver }
 
 // decode copies what a packet holds, on the reader's goroutine. A malformed one gets the command that cannot be.
 func decode(p replica.Packet) packet {
-	out := packet{command: p.Command, form: p.Form, info: p.Info, data: p.Data}
+	out := packet{command: p.Command, volume: p.Volume, form: p.Form, info: p.Info, data: p.Data}
 	var err error
 	switch p.Command {
 	case wire.WriteAck, wire.RSWriteAck, wire.RecvAck, wire.NegAck, wire.NegRSDReply, wire.NegDReply, wire.RSIsInSync,
@@ -46,44 +46,13 @@ func decode(p replica.Packet) packet {
 // malformed stands for a packet that could not be decoded.
 const malformed wire.Command = 0xffff
 
-// handlePacket deals with a packet of the peer.
-func (e *engine) handlePacket(l *replica.Link, p *packet) {
-	if l != e.conn.link || e.conn.closing {
-		e.drop(l, p)
-		return
-	}
-	if err := e.onPacket(l, p); err != nil {
-		e.drop(l, p)
-		e.closeLink(fmt.Sprintf("%v: %v", p.command, err))
-	}
-}
-
-// drop gives back what a packet holds.
-func (e *engine) drop(l *replica.Link, p *packet) {
-	if p.data != nil {
-		n := len(p.data.B)
-		p.data.Release()
-		p.data = nil
-		l.Done(n)
-	}
-}
-
+// onPacket deals with a packet about the volume.
 func (e *engine) onPacket(l *replica.Link, p *packet) error {
 	switch p.command {
 	case wire.Data, wire.Trim, wire.Zeroes:
 		return e.onWrite(l, p)
-	case wire.Barrier:
-		if !e.hasDisk() {
-			return fmt.Errorf("no disk here")
-		}
-		e.conn.receiver.Barrier(p.number)
 	case wire.WriteAck, wire.RSWriteAck, wire.RecvAck, wire.NegAck:
 		return e.onAck(p)
-	case wire.BarrierAck:
-		e.conn.heardAck = e.now()
-		if e.path == nil || !e.path.BarrierAck(p.number) {
-			return fmt.Errorf("number %d is not waited for", p.number)
-		}
 	case wire.DataReply:
 		return e.onDataReply(l, p)
 	case wire.NegDReply:
@@ -104,26 +73,16 @@ func (e *engine) onPacket(l *replica.Link, p *packet) error {
 		return e.onVerifyReply(p)
 	case wire.OVResult:
 		return e.onVerifyResult(p)
-	case wire.PingAck:
-		e.finishPinged()
-	case wire.UnplugRemote, wire.DelayProbe, wire.SyncParam:
 	case wire.Bitmap, wire.CompressedBM:
 		return e.onBitmap(p)
 	default:
 		return e.onStatePacket(l, p)
 	}
-	return nil
 }
 
 // onStatePacket decodes what is for the machine.
 func (e *engine) onStatePacket(l *replica.Link, p *packet) error {
 	switch p.command {
-	case wire.Protocol:
-		var v wire.ProtocolInfo
-		if err := v.Decode(p.body); err != nil {
-			return err
-		}
-		e.machine.PeerProtocol(e.env(), e.protocolInfo(), v)
 	case wire.Sizes:
 		var v wire.SizesInfo
 		if err := v.Decode(p.body); err != nil {
@@ -161,33 +120,24 @@ func (e *engine) onStatePacket(l *replica.Link, p *packet) error {
 
 func (e *engine) onChangePacket(p *packet) error {
 	switch p.command {
-	case wire.StateChgReq, wire.ConnStChgReq:
+	case wire.StateChgReq:
 		var v wire.StateChange
 		if err := v.Decode(p.body); err != nil {
 			return err
 		}
-		if p.command == wire.StateChgReq {
-			e.machine.PeerChange(e.env(), v)
-		} else {
-			e.machine.PeerConnChange(e.env(), v)
-		}
+		e.machine.PeerChange(e.env(), v)
 		return nil
-	case wire.State, wire.StateChgReply, wire.ConnStChgReply:
+	case wire.State, wire.StateChgReply:
 		var v wire.Word32
 		if err := v.Decode(p.body); err != nil {
 			return err
 		}
-		switch p.command {
-		case wire.State:
+		if p.command == wire.State {
 			e.machine.PeerState(e.env(), wire.StatesOf(uint32(v)))
-		case wire.StateChgReply:
+		} else {
 			e.machine.ChangeReply(e.env(), wire.StateReturn(v))
-		default:
-			e.machine.ConnChangeReply(e.env(), wire.StateReturn(v))
 		}
 		return nil
-	case malformed:
-		return fmt.Errorf("malformed packet: %s", p.body)
 	}
 	return fmt.Errorf("not supported here")
 }

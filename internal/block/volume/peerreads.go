@@ -32,7 +32,7 @@ func (e *engine) readThere(r *kernel.Request) {
 	e.conn.asks++
 	id := readIDBase + e.conn.asks
 	e.conn.asked[id] = r
-	replica.Send(l, wire.DataRequest, wire.BlockRequest{Sector: uint64(r.Offset / 512), BlockID: id, Bytes: uint32(r.Length)}, nil, nil)
+	replica.Send(l, e.vnr(), wire.DataRequest, wire.BlockRequest{Sector: uint64(r.Offset / 512), BlockID: id, Bytes: uint32(r.Length)}, nil, nil)
 }
 
 // readIDBase keeps the block IDs of reads apart from those of writes.
@@ -98,7 +98,7 @@ func (e *engine) askedLost() {
 // overlap it: with protocols A and B they may be complete for the application and still under way here.
 func (e *engine) onReadRequest(l *replica.Link, p *packet) error {
 	if !e.hasDisk() || e.machine.Disk() != generation.UpToDate {
-		replica.SendMeta(l, wire.NegDReply, wire.BlockAck{Sector: p.ack.Sector, BlockID: p.ack.BlockID, Bytes: p.ack.Bytes})
+		replica.SendMeta(l, e.vnr(), wire.NegDReply, wire.BlockAck{Sector: p.ack.Sector, BlockID: p.ack.BlockID, Bytes: p.ack.Bytes})
 		return nil
 	}
 	s, err := e.span(p.ack.Sector, int64(p.ack.Bytes), block.MaxIO)
@@ -125,10 +125,10 @@ func (e *engine) peerRead(j *job) {
 	}
 	if j.err != nil {
 		j.buffer.Release()
-		replica.SendMeta(j.link, wire.NegDReply, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: j.packet.ack.BlockID, Bytes: uint32(j.length)})
+		replica.SendMeta(j.link, e.vnr(), wire.NegDReply, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: j.packet.ack.BlockID, Bytes: uint32(j.length)})
 		return
 	}
 	e.stats.read += uint64(j.length)
 	e.stats.sent += uint64(j.length)
-	replica.Send(j.link, wire.DataReply, wire.DataInfo{Sector: uint64(j.off / 512), BlockID: j.packet.ack.BlockID}, j.data, j.buffer)
+	replica.Send(j.link, e.vnr(), wire.DataReply, wire.DataInfo{Sector: uint64(j.off / 512), BlockID: j.packet.ack.BlockID}, j.data, j.buffer)
 }

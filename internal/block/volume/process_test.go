@@ -59,7 +59,7 @@ func volumeProcess() error {
 	fuseloop.PrepareProcess(log)
 	return Run(context.Background(), Config{Root: root, Resource: res, Node: "a", Clock: clock.System{}, Log: log,
 		OpenDisk: func(string) (disk.Device, error) { return backing.Open(os.Getenv("VOLUME_TEST_DISK")) },
-		Frontend: func(t kernel.Target) (kernel.Frontend, error) {
+		Frontend: func(_ *resfile.Volume, t kernel.Target) (kernel.Frontend, error) {
 			return fuseloop.Open(kernel.Config{Name: "r0", Target: t, Guard: keeper, Log: log})
 		}})
 }

@@ -21,7 +21,7 @@ type target struct {
 // Submit takes a request; it blocks while MaxInFlight are under way.
 func (t *target) Submit(r *kernel.Request) {
 	t.e.slots <- struct{}{}
-	t.e.inbox.post(event{request: r})
+	t.e.inbox.post(event{request: r, part: t.e})
 }
 
 // Size is the capacity in bytes.
@@ -117,21 +117,6 @@ func kindOfOp(op kernel.Op) writepath.Kind {
 		return writepath.Zero
 	}
 	return writepath.Flush
-}
-
-// runPath carries out what the write path wants.
-func (e *engine) runPath() bool {
-	list := e.path.Effects()
-	if len(list) == 0 {
-		return false
-	}
-	for i := range list {
-		e.pathEffect(&list[i])
-	}
-	if e.path != nil {
-		e.path.Reuse(list)
-	}
-	return true
 }
 
 func (e *engine) pathEffect(f *writepath.Effect) {

@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/block/backing"
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/kernel/fuseloop"
+	"holdfast/internal/block/resfile"
 	"holdfast/internal/disk"
 )
 
@@ -104,7 +105,7 @@ func (n *node) realDisk(t testing.TB, size int64) {
 	must(t, d.Close())
 	n.config = func(c *Config) {
 		c.OpenDisk = func(string) (disk.Device, error) { return backing.Open(n.path) }
-		c.Frontend = func(k kernel.Target) (kernel.Frontend, error) {
+		c.Frontend = func(_ *resfile.Volume, k kernel.Target) (kernel.Frontend, error) {
 			d, err := fuseloop.Open(kernel.Config{Name: "test-" + n.name, Target: k, Log: c.Log})
 			if err == nil {
 				t.Cleanup(func() { d.Abort(); d.Close() })

@@ -8,6 +8,7 @@ import (
 	"holdfast/internal/block/kernel"
 	"holdfast/internal/block/peer"
 	"holdfast/internal/block/replica"
+	"holdfast/internal/block/resfile"
 	"holdfast/internal/block/wire"
 	"holdfast/internal/clock"
 )
@@ -32,6 +33,21 @@ type Notes struct {
 	Epoch  uint64
 	Role   *peer.Resume
 	healed *healed
+	others map[int]*Notes // of the volumes of a resource but 0
+}
+
+// Of are the notes of one of several volumes.
+func (n *Notes) Of(number int) *Notes {
+	if number == 0 {
+		return n
+	}
+	if n.others == nil {
+		n.others = map[int]*Notes{}
+	}
+	if n.others[number] == nil {
+		n.others[number] = &Notes{}
+	}
+	return n.others[number]
 }
 
 // memoryNotes are Notes as the engine uses its files.
@@ -49,58 +65,64 @@ func (m memoryNotes) dropHealed() error               { m.n.healed = nil; return
 // Stepped is a volume process that its caller drives, one event at a time, from one goroutine: the engine is the real one,
 // with nothing but its threads and sockets taken away. The simulator uses it.
 type Stepped struct {
-	e       *engine
+	r       *resource
+	e       *engine // the volume that what follows is about: the first, unless On says otherwise
 	carrier *steppedCarrier
 }
 
 // NewStepped makes a volume process that has just started.
 func NewStepped(cfg Config, s Surroundings) (*Stepped, error) {
-	e, err := bareEngine(cfg, memoryNotes{s.Notes})
+	r, err := bareResource(cfg, func(v *resfile.Volume) stateStore { return memoryNotes{s.Notes.Of(v.Number)} })
 	if err != nil {
 		return nil, err
 	}
-	e.alExtents = s.ALExtents
-	c := &steppedCarrier{e: e, carry: s.Carry, under: map[*job]*DiskJob{}}
-	e.workers, e.control = c, steppedDaemon{s.Tell}
-	e.connect = func(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {
-		return s.Connect(cfg, func(l *replica.Link) { e.inbox.call(func() { up(l) }) })
+	r.alExtents = s.ALExtents
+	c := &steppedCarrier{r: r, carry: s.Carry, under: map[*job]*DiskJob{}}
+	r.workers, r.control = c, steppedDaemon{s.Tell}
+	r.connect = func(cfg replica.Config, up func(*replica.Link)) context.CancelFunc {
+		return s.Connect(cfg, func(l *replica.Link) { r.inbox.call(func() { up(l) }) })
 	}
-	return &Stepped{e: e, carrier: c}, nil
+	return &Stepped{r: r, e: r.parts[0], carrier: c}, nil
+}
+
+// On is the same process; what it tells, and is given to do as a device, is of the volume of that number.
+func (s *Stepped) On(number int) *Stepped {
+	return &Stepped{r: s.r, e: s.r.numbered(number), carrier: s.carrier}
 }
 
 // Step takes in what has been posted since the last step. It returns the error that ends the process.
 func (s *Stepped) Step() error {
-	for s.e.failure == nil && !s.e.finished {
-		list := s.e.inbox.drain()
+	for s.r.failure == nil && !s.r.finished {
+		list := s.r.inbox.drain()
 		if len(list) == 0 {
 			break
 		}
 		for i := range list {
-			s.e.handle(&list[i])
-			s.e.settle()
+			s.r.handle(&list[i])
+			s.r.settle()
 		}
-		s.e.follow()
+		s.r.follow()
 	}
-	return s.e.failure
+	return s.r.failure
 }
 
 // Tick is the passing of block.Tick.
 func (s *Stepped) Tick() error {
-	s.e.tick()
-	s.e.settle()
-	s.e.follow()
+	s.r.tick()
+	s.r.settle()
+	s.r.follow()
 	return s.Step()
 }
 
 // Finished tells that the process has ended by itself, after `down`.
-func (s *Stepped) Finished() bool { return s.e.finished }
+func (s *Stepped) Finished() bool { return s.r.finished }
 
 // Hear takes a message of the daemon.
-func (s *Stepped) Hear(m api.VolumeMessage) { s.e.inbox.call(func() { s.e.command(nil, m) }) }
+func (s *Stepped) Hear(m api.VolumeMessage) { s.r.inbox.call(func() { s.r.command(nil, m) }) }
 
 // Meet is the arrival of a daemon: it is told everything.
 func (s *Stepped) Meet() {
-	s.e.inbox.call(func() { s.e.lastStatus, s.e.statusDue, s.e.wantAt = nil, true, 0 })
+	s.r.inbox.call(s.r.meet)
 }
 
 // Submit takes a request of the kernel.
@@ -187,11 +209,11 @@ func (d *DiskJob) Run() {
 func (d *DiskJob) Deliver() {
 	d.Run()
 	delete(d.c.under, d.job)
-	d.c.e.inbox.post(event{job: d.job})
+	d.c.r.inbox.post(event{job: d.job})
 }
 
 type steppedCarrier struct {
-	e     *engine
+	r     *resource
 	carry func(*DiskJob)
 	under map[*job]*DiskJob
 }

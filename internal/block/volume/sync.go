@@ -149,14 +149,14 @@ func (e *engine) resyncRead(j *job) {
 		j.buffer.Release()
 		e.path.Resynced(r.span)
 		e.unlockRead(r)
-		replica.SendMeta(e.conn.link, wire.RSIsInSync, wire.BlockAck{Sector: uint64(r.span.Start / 512), BlockID: r.blockID, Bytes: uint32(n)})
+		replica.SendMeta(e.conn.link, e.vnr(), wire.RSIsInSync, wire.BlockAck{Sector: uint64(r.span.Start / 512), BlockID: r.blockID, Bytes: uint32(n)})
 		return
 	}
 	e.stats.sent += uint64(n)
 	e.stats.resynced += n
 	e.sync.byOffset[r.span.Start] = r
 	d := wire.DataInfo{Sector: uint64(r.span.Start / 512), BlockID: r.blockID}
-	replica.Send(e.conn.link, wire.RSDataReply, d, j.data, j.buffer)
+	replica.Send(e.conn.link, e.vnr(), wire.RSDataReply, d, j.data, j.buffer)
 }
 
 func (e *engine) unlockRead(r *resyncRead) {
@@ -222,7 +222,7 @@ func (e *engine) ask(off, n int64) {
 	case e.sync.csums != nil:
 		e.askWithCsum(off, n)
 	default:
-		replica.Send(e.conn.link, wire.RSDataRequest, wire.BlockRequest{Sector: uint64(off / 512), BlockID: wire.IDSyncer, Bytes: uint32(n)}, nil, nil)
+		replica.Send(e.conn.link, e.vnr(), wire.RSDataRequest, wire.BlockRequest{Sector: uint64(off / 512), BlockID: wire.IDSyncer, Bytes: uint32(n)}, nil, nil)
 	}
 }
 

@@ -1,8 +1,6 @@
 package volume
 
 import (
-	"fmt"
-
 	"holdfast/internal/api"
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/block/peer"
@@ -15,29 +13,15 @@ const (
 	codeRefused = 11
 )
 
-// verb carries out an operator's or the daemon's command; done is called once, on the engine's goroutine.
-func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
-	if r := e.healForbids(do.Verb); r.Code != 0 {
-		done(r)
-		return
-	}
+// verbOfVolume carries out a command about the volume alone; done is called once, on the engine's goroutine.
+func (e *engine) verbOfVolume(do api.VolumeDo, done func(api.VolumeReply)) {
 	switch do.Verb {
 	case api.VolumeHeal:
 		done(e.doHeal(do))
 	case api.VolumeHealUndo:
 		done(e.doUndo(do))
-	case api.VolumeUp:
-		e.doUp(done)
 	case api.VolumeAttach:
 		done(e.doAttach())
-	case api.VolumeConnect:
-		done(e.doConnect(do.DiscardMyData))
-	case api.VolumeDisconnect:
-		e.machine.Disconnect(e.env(), e.await(done))
-	case api.VolumePrimary:
-		e.doPrimary(do, done)
-	case api.VolumeSecondary:
-		e.doSecondary(done)
 	case api.VolumeInvalidate:
 		e.machine.Invalidate(e.env(), e.await(done))
 	case api.VolumeInvalidateRemote:
@@ -50,44 +34,17 @@ func (e *engine) verb(do api.VolumeDo, done func(api.VolumeReply)) {
 		e.machine.Verify(e.env(), e.await(done))
 	case api.VolumeResize:
 		e.doResize(do, done)
-	case api.VolumeAdjust:
-		e.doAdjust(done)
 	case api.VolumeRate:
 		e.rate = int64(do.RateKiB) << 10
 		e.setRate()
 		done(api.VolumeReply{})
-	case api.VolumeShow:
-		done(api.VolumeReply{Config: e.cfg.Resource.DumpExpanded(e.cfg.Node)})
 	case api.VolumeOutdate:
 		e.machine.Outdate(e.env(), e.await(done))
 	case api.VolumeDetach:
 		e.doDetach(done)
-	case api.VolumeDown:
-		e.doDown(done)
 	default:
 		done(failed(codeFailed, "volume %s: unknown verb %q", e.cfg.Resource.Name, do.Verb))
 	}
-}
-
-// doUp attaches, makes the kernel's device and connects.
-func (e *engine) doUp(done func(api.VolumeReply)) {
-	if e.store == nil {
-		if r := e.doAttach(); r.Code != 0 {
-			done(r)
-			return
-		}
-	}
-	e.machine.Connect(e.env(), false)
-	e.openFrontend(done)
-}
-
-// doConnect refuses what would throw away the data in use.
-func (e *engine) doConnect(discard bool) api.VolumeReply {
-	if discard && e.machine.IsPrimary() {
-		return failed(codeFailed, "%d: Failure: (123) --discard-my-data not allowed when primary.", e.volume.Minor)
-	}
-	e.machine.Connect(e.env(), discard)
-	return api.VolumeReply{}
 }
 
 func (e *engine) doAttach() api.VolumeReply {
@@ -125,14 +82,14 @@ func (e *engine) doAttach() api.VolumeReply {
 		return api.VolumeReply{}
 	}
 	e.instance = randomName() // what a former attachment has acknowledged may be lost: the peer must not take this for it
-	e.path = e.newPath()
+	e.usePath(e.newPath())
 	e.ops, e.logJob = nil, false
 	e.machine.Attached(e.env(), attachOf(s), resume)
 	if e.target == nil {
 		e.target = &target{e: e}
 		e.target.size.Store(s.size)
 		if e.cfg.OnTarget != nil {
-			e.cfg.OnTarget(e.target)
+			e.cfg.OnTarget(e.volume.Number, e.target)
 		}
 	}
 	e.target.size.Store(s.size)
@@ -166,26 +123,6 @@ func (e *engine) doPrimary(do api.VolumeDo, done func(api.VolumeReply)) {
 	default:
 		e.machine.Primary(e.env(), e.await(done), do.Force, do.Epoch)
 	}
-}
-
-// doSecondary demotes unless somebody uses the device.
-func (e *engine) doSecondary(done func(api.VolumeReply)) {
-	if !e.machine.IsPrimary() {
-		e.machine.Secondary(e.env(), e.await(done))
-		return
-	}
-	e.askInUse(func(users []string, err error) {
-		switch {
-		case err != nil:
-			done(failed(codeRefused, "%d: State change failed: cannot tell who uses the device: %v", e.volume.Minor, err))
-		case len(users) > 0:
-			r := e.machine.Refusal(wire.DeviceInUse)
-			r.Error += fmt.Sprintf(": %s", users[0])
-			done(r)
-		default:
-			e.machine.Secondary(e.env(), e.await(done))
-		}
-	})
 }
 
 // doDetach gives the disk back. A Primary can do without if the peer's disk has all the data.
@@ -265,7 +202,8 @@ func (e *engine) detach() api.VolumeReply {
 	}
 	e.machine.Detached(e.env(), false)
 	s := e.store
-	e.store, e.path, e.sync = nil, nil, syncState{}
+	e.usePath(nil)
+	e.store, e.sync = nil, syncState{}
 	if cerr := s.close(); err == nil {
 		err = cerr
 	}
@@ -273,31 +211,4 @@ func (e *engine) detach() api.VolumeReply {
 		return failed(codeFailed, "%d: Failure: detach: %v", e.volume.Minor, err)
 	}
 	return api.VolumeReply{}
-}
-
-// doDown demotes, disconnects, detaches, takes the kernel's device away and ends the process.
-func (e *engine) doDown(done func(api.VolumeReply)) {
-	steps := []func(func(api.VolumeReply)){
-		e.doSecondary,
-		e.closeFrontend,
-		func(next func(api.VolumeReply)) { e.machine.Disconnect(e.env(), e.await(next)) },
-		e.doDetach,
-	}
-	var run func(i int)
-	run = func(i int) {
-		if i == len(steps) {
-			e.removeLinks()
-			done(api.VolumeReply{})
-			e.finished = true
-			return
-		}
-		steps[i](func(r api.VolumeReply) {
-			if r.Code != 0 {
-				done(r)
-				return
-			}
-			run(i + 1)
-		})
-	}
-	run(0)
 }

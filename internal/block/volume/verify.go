@@ -137,7 +137,7 @@ func (e *engine) verifyLocked(id writepath.ID) bool {
 			return true
 		}
 		if l := e.conn.link; l != nil && !e.conn.closing {
-			replica.Send(l, wire.OVRequest, wire.BlockRequest{Sector: uint64(r.span.Start / 512), BlockID: wire.IDSyncer, Bytes: uint32(r.span.Len())}, nil, nil)
+			replica.Send(l, e.vnr(), wire.OVRequest, wire.BlockRequest{Sector: uint64(r.span.Start / 512), BlockID: wire.IDSyncer, Bytes: uint32(r.span.Len())}, nil, nil)
 		}
 		return true
 	}
@@ -172,14 +172,14 @@ func (e *engine) verifyRead(j *job) {
 	at := wire.BlockRequest{Sector: uint64(r.span.Start / 512), BlockID: wire.IDSyncer, Bytes: uint32(r.span.Len())}
 	mine := sum(e.check.alg, j.data)
 	if e.machine.Conn() == wire.VerifyT {
-		replica.Send(e.conn.link, wire.OVReply, digestPacket{at, mine}, nil, nil)
+		replica.Send(e.conn.link, e.vnr(), wire.OVReply, digestPacket{at, mine}, nil, nil)
 		return
 	}
 	result := uint64(wire.IDInSync)
 	if !bytes.Equal(mine, r.theirs) && !e.refine(r.span) {
 		result = wire.IDOutOfSync
 	}
-	replica.SendMeta(e.conn.link, wire.OVResult, wire.BlockAck{Sector: at.Sector, BlockID: result, Bytes: at.Bytes})
+	replica.SendMeta(e.conn.link, e.vnr(), wire.OVResult, wire.BlockAck{Sector: at.Sector, BlockID: result, Bytes: at.Bytes})
 	e.verified(r, result == wire.IDOutOfSync)
 	e.pumpVerify()
 }

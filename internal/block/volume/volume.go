@@ -1,9 +1,13 @@
-// Package volume is the process of one replicated volume: it joins the cores (writepath, peer, resync) to the backing disk,
-// the peer's connection, the kernel's front end and the daemon. One goroutine, the engine, drives the cores; threads carry
+// Package volume is the process of one replicated resource: it joins the cores (writepath, peer, resync) of each of its volumes to
+// the backing disk, the peer's connection, the kernel's front end and the daemon. One goroutine drives the cores; threads carry
 // out disk I/O, and nothing else waits for a disk or a socket.
 //
+// A resource has one volume or several. They share the goroutine, the connection and its epochs of writes (resource); disk,
+// metadata, generations, write path, resync and kernel's device are each volume's (engine).
+//
 // Files: volume-RES.epoch below the root's lib directory holds the epoch of a bound volume (JSON); volume-RES.primary
-// below run says that this process is Primary, for its successor (JSON, peer.Resume).
+// below run says that this process is Primary, for its successor (JSON, peer.Resume). Where there are several volumes, the names
+// of the files of all but volume 0 end in -N.
 package volume
 
 import (
@@ -41,20 +45,20 @@ type Config struct {
 	OpenDisk func(path string) (disk.Device, error)
 	// CreateSide makes the file a heal saves blocks in; nil for the real one.
 	CreateSide func(path string) (SideStore, error)
-	// Frontend makes the kernel's device for a target; nil for none (tests use the target itself).
-	Frontend func(kernel.Target) (kernel.Frontend, error)
+	// Frontend makes the kernel's device of a volume for a target; nil for none (tests use the target itself).
+	Frontend func(*resfile.Volume, kernel.Target) (kernel.Frontend, error)
 	// Lease opens the lease page; it is asked for when the volume is bound to a cluster. nil: a bound volume is never
 	// Primary.
 	Lease func() (Lease, error)
-	// OnTarget, if not nil, gets the target when the volume is attached.
-	OnTarget func(kernel.Target)
+	// OnTarget, if not nil, gets the target when the volume of that number is attached.
+	OnTarget func(number int, t kernel.Target)
 }
 
 // Run serves the volume until the daemon takes it down or ctx ends. When ctx ends the process is to end too: requests of
 // the kernel stay with the front end for the next process.
 func Run(ctx context.Context, cfg Config) error {
 	name := cfg.Resource.Name
-	e, control, err := newEngine(cfg)
+	r, control, err := newResource(cfg)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}
@@ -64,7 +68,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer l.Close()
 	go control.serve(l)
-	if err := e.run(ctx); err != nil {
+	if err := r.run(ctx); err != nil {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}
 	return nil

@@ -56,7 +56,8 @@ func (e *engine) receive(l *replica.Link, p *packet, s writepath.Span, isResync 
 
 // queueReceived has a job wait for the peer's writes it overlaps.
 func (e *engine) queueReceived(j *job, s writepath.Span, isResync bool) {
-	j.id = e.conn.receiver.Write(s, isResync)
+	j.part = e
+	j.id = e.conn.receiver.WriteTo(e.part, s, isResync)
 	for int(j.id) >= len(e.conn.received) {
 		e.conn.received = append(e.conn.received, nil)
 	}
@@ -70,20 +71,6 @@ func (e *engine) readBehindWrites(j *job) {
 		e.conn.received[j.id] = nil
 		e.conn.receiver.Done(j.id, j.err)
 	}
-}
-
-// forgetReceived: with the connection gone, what waits for the peer's writes is not carried out, and holds nothing any more.
-func (e *engine) forgetReceived() {
-	for _, j := range e.conn.received {
-		switch {
-		case j == nil || j.begun:
-		case j.verify != nil:
-			j.verify.reading = false
-		case j.resync != nil:
-			j.resync.reading = false
-		}
-	}
-	e.conn.received = e.conn.received[:0]
 }
 
 // applyFlags prepares what a write of the peer's application demands beside being written.
@@ -101,47 +88,15 @@ func (e *engine) applyFlags(j *job) {
 		j.packet.info.Flags = flags
 	}
 	if flags&wire.DPSendReceiveAck != 0 {
-		replica.SendMeta(e.conn.link, wire.RecvAck, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: j.packet.info.BlockID,
+		replica.SendMeta(e.conn.link, e.vnr(), wire.RecvAck, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: j.packet.info.BlockID,
 			Bytes: uint32(j.length), Seq: j.packet.info.Seq})
-	}
-}
-
-// runReceiver carries out what the receiver wants.
-func (e *engine) runReceiver() bool {
-	r := e.conn.receiver
-	if r == nil {
-		return false
-	}
-	list := r.Effects()
-	for i := range list {
-		e.receiverEffect(&list[i])
-	}
-	r.Reuse(list)
-	return len(list) > 0
-}
-
-func (e *engine) receiverEffect(f *writepath.Effect) {
-	switch f.Do {
-	case writepath.WriteLocal:
-		j := e.conn.received[f.ID]
-		j.begun = true
-		e.conn.peerJobs++
-		if j.work != doRead {
-			e.stats.written += uint64(j.length)
-		}
-		e.carry(j)
-	case writepath.FlushLocal:
-		j := e.jobs.get()
-		j.work, j.purpose, j.dev, j.link = doFlush, forPeerSync, e.store.data, e.conn.link
-		e.carry(j)
-	case writepath.AckBarrier:
-		replica.SendMeta(e.conn.link, wire.BarrierAck, wire.BarrierInfo{Number: f.Number, Writes: f.Writes})
 	}
 }
 
 // peerWritten acknowledges a write of the peer that the disk has taken.
 func (e *engine) peerWritten(j *job) {
 	e.conn.peerJobs--
+	e.unflushed = true
 	if j.buffer != nil {
 		n := len(j.buffer.B)
 		j.buffer.Release()
@@ -177,13 +132,7 @@ func (e *engine) acknowledge(j *job, isResync bool) {
 	if j.err != nil {
 		cmd = wire.NegAck
 	}
-	replica.SendMeta(e.conn.link, cmd, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: id, Bytes: uint32(j.length), Seq: seq})
-}
-
-func (e *engine) peerFlushed(j *job) {
-	if j.link == e.conn.link && e.conn.receiver != nil {
-		e.conn.receiver.Flushed(j.err)
-	}
+	replica.SendMeta(e.conn.link, e.vnr(), cmd, wire.BlockAck{Sector: uint64(j.off / 512), BlockID: id, Bytes: uint32(j.length), Seq: seq})
 }
 
 // blockIDBase keeps block IDs apart from the protocol's reserved ones.
@@ -217,16 +166,16 @@ func (e *engine) sendWrite(id writepath.ID) {
 	}
 	switch kind {
 	case writepath.Write:
-		replica.Send(l, wire.Data, d, r.Data[:r.Length], sent)
+		replica.Send(l, e.vnr(), wire.Data, d, r.Data[:r.Length], sent)
 	case writepath.Discard:
 		d.Flags |= wire.DPDiscard
-		replica.Send(l, wire.Trim, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, sent)
+		replica.Send(l, e.vnr(), wire.Trim, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, sent)
 	default:
 		d.Flags |= wire.DPZeroes
 		if r.Unmap {
 			d.Flags |= wire.DPDiscard
 		}
-		replica.Send(l, wire.Zeroes, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, sent)
+		replica.Send(l, e.vnr(), wire.Zeroes, wire.RangeInfo{DataInfo: d, Bytes: uint32(r.Length)}, nil, sent)
 	}
 }
 
@@ -259,7 +208,7 @@ func (e *engine) whenSent(l *replica.Link, id writepath.ID) *replica.Buffer {
 
 func (e *engine) sendBarrier(number uint32) {
 	if e.conn.link != nil && !e.conn.closing {
-		replica.Send(e.conn.link, wire.Barrier, wire.BarrierInfo{Number: number}, nil, nil)
+		replica.Send(e.conn.link, e.vnr(), wire.Barrier, wire.BarrierInfo{Number: number}, nil, nil)
 	}
 }
 

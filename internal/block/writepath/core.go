@@ -47,6 +47,7 @@ const (
 type Effect struct {
 	Do     Do
 	ID     ID
+	Part   int    // of the Epochs; not of a Receiver's effects
 	Number uint32 // SendBarrier, AckBarrier
 	Writes uint32 // AckBarrier
 	Err    error  // Complete, Ack
@@ -105,56 +106,37 @@ type Core struct {
 	without, forgiving bool
 	owed               bool // a peer was lost before it had confirmed a flush of what nobody else has
 
-	waitReady   []ID // granted, not started
-	waitLog     []ID // starved, then those behind
-	waitCommit  []ID
-	waitFlush   []ID // for the next group
-	doneHeld    []ID
-	logAsked    bool
-	group       group
-	started     uint64 // flush groups begun
-	forced      bool   // a group is wanted although nobody waits for it
-	foreign     bool   // see SetForeign
-	unordered   bool   // see SetUnordered
-	barrier     uint32 // number of the last barrier sent
-	epochWrites uint32
-	epochMost   int   // see SetEpoch
-	pairs       pairs // see early.go
+	waitReady  []ID // granted, not started
+	waitLog    []ID // starved, then those behind
+	waitCommit []ID
+	waitFlush  []ID // for the next group
+	doneHeld   []ID
+	logAsked   bool
+	group      group
+	started    uint64 // flush groups begun
+	forced     bool   // a group is wanted although nobody waits for it
+	foreign    bool   // see SetForeign
+	unordered  bool   // see SetUnordered
+	epochMost  int    // see SetEpoch
+	pairs      pairs  // see early.go
+	ep         *Epochs
+	part       int
+	waits      bool // the group needs a barrier, and another volume's is under way
 
 	current, pending spans // sent to the peer and not covered by a barrier; covered by the one under way
 	resynced         spans // acknowledged resync writes of the peer, not known to be durable there
 	resyncedPending  spans
 
 	active int // admitted and not completed, locks apart
-	out    []Effect
-	spare  []Effect // from Reuse
 }
 
 // New makes the write path for a volume of size bytes with an activity log and the bitmap of blocks out of sync, with no
 // peer.
 func New(size int64, log *metadata.ActivityLog, oos *metadata.Bitmap) *Core {
-	return &Core{size: size, log: log, oos: oos, epochMost: block.MaxEpoch}
+	c := &Core{size: size, log: log, oos: oos, epochMost: block.MaxEpoch}
+	c.ep = ownEpochs(c)
+	return c
 }
-
-// Effects returns what is to be done, in order, and forgets it. The slice is valid until the Core is used again after the
-// next call of Effects; Reuse gives it back.
-func (c *Core) Effects() []Effect {
-	if len(c.out) == 0 {
-		return nil
-	}
-	out := c.out
-	c.out, c.spare = c.spare, nil
-	return out
-}
-
-// Reuse gives a slice from Effects back.
-func (c *Core) Reuse(e []Effect) {
-	if c.spare == nil {
-		c.spare = e[:0]
-	}
-}
-
-func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
 
 // Admit takes an operation in. Spans must lie within the device; a Write has at most block.MaxIO bytes, a Discard or Zero
 // at most block.MaxDiscard.
@@ -361,7 +343,7 @@ func (c *Core) start(id ID) {
 func (c *Core) send(id ID) {
 	o := &c.ops[id]
 	o.remote = true
-	c.epochWrites++
+	c.ep.writes++
 	c.current.add(o.Span)
 	c.emit(Effect{Do: Send, ID: id})
 	if len(c.current) >= c.epochMost {

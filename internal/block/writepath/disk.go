@@ -3,7 +3,6 @@ package writepath
 import (
 	"errors"
 
-	"holdfast/internal/block"
 	"holdfast/internal/block/metadata"
 	"holdfast/internal/planted"
 )
@@ -22,7 +21,9 @@ var errOwed = errors.New("the connection to the only disk was lost before it had
 
 // NewWithout makes the write path of a volume of size bytes that has no local disk.
 func NewWithout(size int64) *Core {
-	return &Core{size: size, oos: metadata.NewBitmap(size), epochMost: block.MaxEpoch, without: true}
+	c := New(size, nil, metadata.NewBitmap(size))
+	c.without = true
+	return c
 }
 
 // Without tells that there is no local disk.

@@ -12,7 +12,7 @@ func pairOf(t *testing.T, c *Core, off int64) {
 	c.Admit(Op{Kind: Flush})
 	trace(c)
 	c.LocalFlushed(nil)
-	c.BarrierAck(c.barrier)
+	c.BarrierAck(c.ep.number)
 	trace(c)
 	if c.Active() != 0 || c.group.running {
 		t.Fatalf("active %d, a flush is under way: %v", c.Active(), c.group.running)

@@ -39,21 +39,6 @@ func (c *Core) startGroup() {
 	g.remote = c.peer == Up && !planted.SkipPeerFlush && c.sendBarrier()
 }
 
-// sendBarrier closes the epoch. A peer that has been sent nothing since its last confirmed flush needs none.
-func (c *Core) sendBarrier() bool {
-	if c.epochWrites == 0 && (c.foreign || len(c.current) == 0 && len(c.resynced) == 0) {
-		return false
-	}
-	c.barrier++
-	c.epochWrites = 0
-	c.pending = append(c.pending, c.current...)
-	c.current.reset()
-	c.resyncedPending = append(c.resyncedPending, c.resynced...)
-	c.resynced.reset()
-	c.emit(Effect{Do: SendBarrier, Number: c.barrier})
-	return true
-}
-
 // LocalFlushed tells how the flush of the local disk ended. A failure is final, and breaks the path: what was written
 // since the last good flush may be gone, and a second try would not say so.
 func (c *Core) LocalFlushed(err error) {
@@ -68,19 +53,6 @@ func (c *Core) LocalFlushed(err error) {
 		c.group.err = ErrNoData
 	}
 	c.closeGroup()
-}
-
-// BarrierAck tells that the peer has everything before the barrier on stable storage. It returns false for a number that
-// is not waited for: the peer is confused.
-func (c *Core) BarrierAck(number uint32) bool {
-	if number != c.barrier || !c.group.running || !c.group.remote {
-		return false
-	}
-	c.group.remote = false
-	c.pending.reset()
-	c.resyncedPending.reset()
-	c.closeGroup()
-	return true
 }
 
 func (c *Core) closeGroup() {

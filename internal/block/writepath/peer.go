@@ -63,7 +63,7 @@ func (c *Core) PeerUp() {
 	again := c.peer == Suspended
 	c.peer = Up
 	c.forgetEarly()
-	c.epochWrites = 0
+	c.renew()
 	if again {
 		c.owed = c.owed || c.without && c.unordered && len(c.current)+len(c.pending) > 0
 		c.current = append(c.current, c.pending...)
@@ -78,7 +78,7 @@ func (c *Core) PeerUp() {
 func (c *Core) sendAgain() {
 	for i := range c.ops {
 		if c.ops[i].phase == running && c.ops[i].remote {
-			c.epochWrites++
+			c.ep.writes++
 			c.emit(Effect{Do: Send, ID: ID(i)})
 		}
 	}
@@ -92,7 +92,7 @@ func (c *Core) sendAgain() {
 // Suspend: the connection is lost, and nothing may be acknowledged until PeerUp or PeerGone.
 func (c *Core) Suspend() {
 	if c.peer == Up {
-		c.peer = Suspended
+		c.peer, c.waits = Suspended, false
 		c.forgetEarly()
 	}
 }
@@ -104,7 +104,7 @@ func (c *Core) PeerGone() {
 	c.forgetEarly()
 	c.owed = c.owed || c.without && len(c.current)+len(c.pending) > 0
 	c.MarkUnconfirmed()
-	c.epochWrites = 0
+	c.renew()
 	for i := range c.ops {
 		o := &c.ops[i]
 		if o.phase == running && o.remote {

@@ -1,11 +1,12 @@
 package writepath
 
-// Receiver is the write path of the peer's writes on a Secondary: overlapping ones in the order they came, each answered
-// when the disk has it, and each barrier when everything before it is flushed. Not safe for concurrent use.
+// Receiver is the write path of the peer's writes on a Secondary, of all volumes of a connection: overlapping ones in the order
+// they came, each answered when the disk has it, and each barrier when everything before it is flushed on every disk. Not safe
+// for concurrent use.
 type Receiver struct {
 	ops    []received
 	free   []ID
-	ranges Ranges
+	ranges []Ranges // by part
 	// epochs, oldest first; the last is open. first is the number of the oldest since the connection began.
 	epochs   []epoch
 	first    uint64
@@ -16,6 +17,7 @@ type Receiver struct {
 
 type received struct {
 	span   Span
+	part   int
 	epoch  uint64
 	resync bool
 }
@@ -49,8 +51,11 @@ func (r *Receiver) Reuse(e []Effect) {
 
 func (r *Receiver) emit(e Effect) { r.out = append(r.out, e) }
 
-// Write takes in a write of the application, which belongs to the open epoch, or of the resync, which belongs to none.
-func (r *Receiver) Write(s Span, resync bool) ID {
+// Write is WriteTo of a connection with one volume.
+func (r *Receiver) Write(s Span, resync bool) ID { return r.WriteTo(0, s, resync) }
+
+// WriteTo takes in a write to a part: of the application, which belongs to the open epoch, or of the resync, which belongs to none.
+func (r *Receiver) WriteTo(part int, s Span, resync bool) ID {
 	var id ID
 	if n := len(r.free); n > 0 {
 		id, r.free = r.free[n-1], r.free[:n-1]
@@ -59,12 +64,15 @@ func (r *Receiver) Write(s Span, resync bool) ID {
 		r.ops = append(r.ops, received{})
 	}
 	last := len(r.epochs) - 1
-	r.ops[id] = received{span: s, resync: resync, epoch: r.first + uint64(last)}
+	r.ops[id] = received{span: s, part: part, resync: resync, epoch: r.first + uint64(last)}
 	if !resync {
 		r.epochs[last].writes++
 		r.epochs[last].active++
 	}
-	if r.ranges.Acquire(id, s) {
+	for len(r.ranges) <= part {
+		r.ranges = append(r.ranges, Ranges{})
+	}
+	if r.ranges[part].Acquire(id, s) {
 		r.emit(Effect{Do: WriteLocal, ID: id})
 	}
 	return id
@@ -74,7 +82,7 @@ func (r *Receiver) Write(s Span, resync bool) ID {
 func (r *Receiver) Done(id ID, err error) {
 	o := r.ops[id]
 	r.emit(Effect{Do: Ack, ID: id, Err: err})
-	for _, next := range r.ranges.Release(id) {
+	for _, next := range r.ranges[o.part].Release(id) {
 		r.emit(Effect{Do: WriteLocal, ID: next})
 	}
 	r.free = append(r.free, id)
@@ -124,7 +132,12 @@ func (r *Receiver) Flushed(err error) {
 }
 
 // Busy is the number of writes not yet done.
-func (r *Receiver) Busy() int { return r.ranges.Busy() }
+func (r *Receiver) Busy() (n int) {
+	for i := range r.ranges {
+		n += r.ranges[i].Busy()
+	}
+	return n
+}
 
 // Span gives the range of a write.
 func (r *Receiver) Span(id ID) Span { return r.ops[id].span }

@@ -85,3 +85,35 @@ func TestFailedFlushConfirmsNothing(t *testing.T) {
 	r.Barrier(6)
 	expectReceiver(t, r, "")
 }
+
+// TestReceiverOfTwoVolumes: writes of two volumes never wait for one another, belong to one epoch, and a barrier waits for both.
+func TestReceiverOfTwoVolumes(t *testing.T) {
+	r := NewReceiver()
+	a := r.WriteTo(0, Span{0, 4096}, false)
+	b := r.WriteTo(1, Span{0, 4096}, false)
+	list := r.Effects()
+	if len(list) != 2 || list[0].Do != WriteLocal || list[1].Do != WriteLocal {
+		t.Fatalf("the same range of two volumes: %+v", list)
+	}
+	again := r.WriteTo(1, Span{0, 4096}, false)
+	r.Barrier(7)
+	if list := r.Effects(); len(list) != 0 {
+		t.Fatalf("a write to a range in use, and a flush of an epoch under way: %+v", list)
+	}
+	r.Done(a, nil)
+	r.Done(b, nil)
+	r.Done(again, nil)
+	var flushes int
+	for _, f := range r.Effects() {
+		if f.Do == FlushLocal {
+			flushes++
+		}
+	}
+	if flushes != 1 || r.Busy() != 0 {
+		t.Fatalf("%d flushes, %d busy", flushes, r.Busy())
+	}
+	r.Flushed(nil)
+	if list := r.Effects(); len(list) != 1 || list[0].Number != 7 || list[0].Writes != 3 {
+		t.Errorf("the barrier's answer is %+v, want 3 writes", list)
+	}
+}

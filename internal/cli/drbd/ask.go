@@ -42,6 +42,9 @@ func (c *call) do(t target, v api.VolumeVerb) error {
 }
 
 func (c *call) request(t target, do api.VolumeDo) error {
+	if t.named() {
+		do.Volume = &t.volumes[0].Number
+	}
 	v, request := do.Verb, api.VolumeDoRequest{Resource: t.Name, Do: do}
 	var reply api.VolumeReply
 	if err := c.ask("volume.do", request, &reply); err != nil {
@@ -59,12 +62,21 @@ func (c *call) request(t target, do api.VolumeDo) error {
 	if reply.Code == 0 {
 		return nil
 	}
-	return fail(reply.Code, "%s\nCommand 'drbdsetup-84 %s' terminated with exit code %d", reply.Error, c.setupLine(t, v), reply.Code)
+	return fail(reply.Code, "%s\nCommand 'drbdsetup-84 %s' terminated with exit code %d", reply.Error, c.setupLine(t, refusing(t, reply.Error), v), reply.Code)
+}
+
+// refusing finds the volume a refusal is about: it begins with the minor.
+func refusing(t target, text string) *resfile.Volume {
+	for _, v := range t.volumes {
+		if strings.HasPrefix(text, fmt.Sprintf("%d: ", v.Minor)) {
+			return v
+		}
+	}
+	return firstVolume(t)
 }
 
 // setup is the command that drbdadm would have run: scripts look for it in the message.
-func (c *call) setupLine(t target, v api.VolumeVerb) string {
-	vol := firstVolume(t)
+func (c *call) setupLine(t target, vol *resfile.Volume, v api.VolumeVerb) string {
 	args := []string{string(v), fmt.Sprint(vol.Minor)}
 	switch v {
 	case api.VolumeUp, api.VolumeAttach:

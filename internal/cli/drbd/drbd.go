@@ -300,6 +300,15 @@ type target struct {
 	volumes    []*resfile.Volume
 }
 
+// named tells whether one of several volumes was named.
+func (t target) named() bool { return len(t.volumes) < len(t.self.Volumes) }
+
+// one is the target with one of its volumes.
+func (t target) one(v *resfile.Volume) target {
+	t.volumes = []*resfile.Volume{v}
+	return t
+}
+
 // targets finds the resources the command names; `all`, or no name at all, means those of this host.
 func (c *call) targets() ([]target, error) {
 	conf, err := c.load()

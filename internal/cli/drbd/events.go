@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,45 +37,71 @@ func words(list []pair) string {
 	return b.String()
 }
 
-// objectsOf gives a volume's objects in the order in which they are told.
-func (c *call) objectsOf(v api.VolumeStatus) []object {
+// objectsOf gives the objects of a resource's volumes in the order in which they are told.
+func (c *call) objectsOf(list []api.VolumeStatus) []object {
+	v := together(list)
 	name := pair{"name", v.Resource}
-	volume := pair{"volume", "0"}
 	t, configured := c.configured(v.Resource)
 	peer := []pair{name}
-	device := []pair{{"disk", v.Disk}}
 	if configured {
-		vol := firstVolume(t)
-		volume.value = fmt.Sprint(vol.Number)
 		peer = append(peer, pair{"peer-node-id", fmt.Sprint(c.hostNumber(t))}, pair{"conn-name", t.peer.Name()})
-		device = []pair{{"backing_dev", backingWord(v, vol)}, {"disk", v.Disk}}
-	}
-	yes := map[bool]string{true: "yes", false: "no"}
-	k := v.Counters
-	counted := func(list ...any) (out []pair) {
-		for i := 0; i < len(list); i += 2 {
-			out = append(out, pair{list[i].(string), fmt.Sprint(list[i+1])})
-		}
-		return out
 	}
 	all := []object{
 		{kind: "resource", names: []pair{name}, state: []pair{{"role", v.Role}, {"suspended", suspendedWord(v)}}},
 		{kind: "connection", names: peer, state: []pair{{"connection", connectionWord(v.Conn)}, {"role", v.PeerRole}}},
-		{kind: "device", names: []pair{name, volume, {"minor", fmt.Sprint(v.Minor)}}, state: device,
-			stats: counted("size", v.SizeBytes/1024, "read", k.DR, "written", k.DW, "al-writes", k.AL, "bm-writes", k.BM, "upper-pending", k.AP,
-				"lower-pending", k.LO, "al-suspended", "no", "blocked", yes[v.Frozen != ""])},
-		{kind: "peer-device", names: append(append([]pair(nil), peer...), volume),
-			state: []pair{{"replication", replicationWord(v.Conn)}, {"peer-disk", v.PeerDisk}, {"resync-suspended", resyncSuspended(v)}},
-			stats: counted("received", k.NR, "sent", k.NS, "out-of-sync", k.OOS, "pending", k.PE, "unacked", k.UA)},
 	}
-	if v.Resync != nil && moving(v.Conn) {
-		all[3].stats = append(all[3].stats, pair{"done", fmt.Sprintf("%.2f", v.Resync.Percent)})
+	for _, v := range list {
+		all = append(all, deviceObject(v, t))
+	}
+	for _, v := range list {
+		all = append(all, peerDeviceObject(v, peer))
 	}
 	if configured {
 		all = append(all, object{kind: "path", names: append(append([]pair(nil), peer...), pair{"local", endpoint(t.self)}, pair{"peer", endpoint(t.peer)}),
-			state: []pair{{"established", yes[connection(v.Conn) == ""]}}})
+			state: []pair{{"established", yesNo(connection(v.Conn) == "")}}})
 	}
 	return all
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// counted makes words of names and numbers.
+func counted(list ...any) (out []pair) {
+	for i := 0; i < len(list); i += 2 {
+		out = append(out, pair{list[i].(string), fmt.Sprint(list[i+1])})
+	}
+	return out
+}
+
+// deviceObject is a volume on this host; t is empty if it is not configured.
+func deviceObject(v api.VolumeStatus, t target) object {
+	state := []pair{{"disk", v.Disk}}
+	if t.self != nil {
+		if vol, ok := t.self.Volume(v.Volume); ok {
+			state = []pair{{"backing_dev", backingWord(v, vol)}, {"disk", v.Disk}}
+		}
+	}
+	k := v.Counters
+	return object{kind: "device", names: []pair{{"name", v.Resource}, {"volume", fmt.Sprint(v.Volume)}, {"minor", fmt.Sprint(v.Minor)}}, state: state,
+		stats: counted("size", v.SizeBytes/1024, "read", k.DR, "written", k.DW, "al-writes", k.AL, "bm-writes", k.BM, "upper-pending", k.AP,
+			"lower-pending", k.LO, "al-suspended", "no", "blocked", yesNo(v.Frozen != ""))}
+}
+
+// peerDeviceObject is the peer's part of a volume.
+func peerDeviceObject(v api.VolumeStatus, peer []pair) object {
+	k := v.Counters
+	o := object{kind: "peer-device", names: append(append([]pair(nil), peer...), pair{"volume", fmt.Sprint(v.Volume)}),
+		state: []pair{{"replication", replicationWord(v.Conn)}, {"peer-disk", v.PeerDisk}, {"resync-suspended", resyncSuspended(v)}},
+		stats: counted("received", k.NR, "sent", k.NS, "out-of-sync", k.OOS, "pending", k.PE, "unacked", k.UA)}
+	if v.Resync != nil && moving(v.Conn) {
+		o.stats = append(o.stats, pair{"done", fmt.Sprintf("%.2f", v.Resync.Percent)})
+	}
+	return o
 }
 
 // configured finds the configuration of a volume that is up.
@@ -153,7 +180,8 @@ func resyncSuspended(v api.VolumeStatus) string {
 type eventWriter struct {
 	c     *call
 	out   io.Writer
-	only  map[string]bool // resources; nil for all
+	only  map[string]bool               // resources; nil for all
+	last  map[string][]api.VolumeStatus // of known resources, by number of the volume
 	known map[string][]object
 	order []string // of known resources, as they came
 }
@@ -196,22 +224,31 @@ func (w *eventWriter) all(o *object) []pair {
 	return list
 }
 
-// see prints what is new about a volume: create or exists for new objects, change for others.
-func (w *eventWriter) see(v api.VolumeStatus, word string) error {
-	if w.only != nil && !w.only[v.Resource] {
+// hear takes in what a volume says of itself.
+func (w *eventWriter) hear(v api.VolumeStatus) {
+	list := slices.DeleteFunc(slices.Clone(w.last[v.Resource]), func(o api.VolumeStatus) bool { return o.Volume == v.Volume })
+	list = append(list, v)
+	slices.SortFunc(list, func(a, b api.VolumeStatus) int { return a.Volume - b.Volume })
+	w.last[v.Resource] = list
+}
+
+// see prints what is new about a resource: create or exists for new objects, change for others.
+func (w *eventWriter) see(resource, word string) error {
+	if w.only != nil && !w.only[resource] {
 		return nil
 	}
-	was, before := w.known[v.Resource]
-	now := w.c.objectsOf(v)
-	w.known[v.Resource] = now
+	was, before := w.known[resource]
+	now := w.c.objectsOf(w.last[resource])
+	w.known[resource] = now
 	if !before {
-		w.order = append(w.order, v.Resource)
+		w.order = append(w.order, resource)
 	}
 	for i := range now {
 		var err error
-		if !before || i >= len(was) || was[i].id() != now[i].id() {
+		old := slices.IndexFunc(was, func(o object) bool { return o.id() == now[i].id() })
+		if old < 0 {
 			err = w.line(word, now[i].kind, w.all(&now[i]))
-		} else if list := w.changes(&was[i], &now[i]); list != nil {
+		} else if list := w.changes(&was[old], &now[i]); list != nil {
 			err = w.line("change", now[i].kind, list)
 		}
 		if err != nil {
@@ -258,6 +295,7 @@ func differing(was, now []pair, both bool) (list []pair) {
 func (w *eventWriter) gone(resource string) error {
 	list := w.known[resource]
 	delete(w.known, resource)
+	delete(w.last, resource)
 	for i, name := range w.order {
 		if name == resource {
 			w.order = append(w.order[:i], w.order[i+1:]...)
@@ -275,9 +313,13 @@ func (w *eventWriter) gone(resource string) error {
 // whole takes in the state of all volumes there are.
 func (w *eventWriter) whole(all []api.VolumeStatus, word string) error {
 	up := map[string]bool{}
-	for _, v := range byMinor(all) {
-		up[v.Resource] = true
-		if err := w.see(v, word); err != nil {
+	for _, list := range byResource(byMinor(all)) {
+		name := list[0].Resource
+		up[name] = true
+		for _, v := range list {
+			w.hear(v)
+		}
+		if err := w.see(name, word); err != nil {
 			return err
 		}
 	}
@@ -301,7 +343,8 @@ func (w *eventWriter) take(r api.VolumeWatchReply) error {
 		if e.Status == nil {
 			err = w.gone(e.Resource)
 		} else {
-			err = w.see(*e.Status, "create")
+			w.hear(*e.Status)
+			err = w.see(e.Status.Resource, "create")
 		}
 		if err != nil {
 			return err
@@ -312,7 +355,7 @@ func (w *eventWriter) take(r api.VolumeWatchReply) error {
 
 // events2 prints until it is ended, or, with --now, what there is.
 func (c *call) events2() error {
-	w := &eventWriter{c: c, out: c.Stdout, known: map[string][]object{}}
+	w := &eventWriter{c: c, out: c.Stdout, last: map[string][]api.VolumeStatus{}, known: map[string][]object{}}
 	if len(c.resources) > 0 {
 		targets, err := c.targets()
 		if err != nil {

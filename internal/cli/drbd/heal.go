@@ -21,6 +21,10 @@ func (c *call) heal() error {
 			"       holdfast drbd heal --show=FILE\n       holdfast drbd heal --extract=FILE --onto=PATH")
 	}
 	return c.each(func(t target) error {
+		if n := len(t.self.Volumes); n > 1 {
+			return fail(exitFailed, "%s has %d volumes, which are given up together: heal saves the blocks of resources of one. To give %s up without saving "+
+				"anything: drbdadm disconnect %s, then drbdadm connect --discard-my-data %s", t.Name, n, t.self.Name(), t.Name, t.Name)
+		}
 		if file := c.values["--undo"]; file != "" {
 			return c.healUndo(t, file)
 		}

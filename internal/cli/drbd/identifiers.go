@@ -10,23 +10,19 @@ import (
 
 // getGI prints the generation identifiers and the flags: from the running volume, else from the disk.
 func (c *call) getGI() error {
-	return c.each(func(t target) error {
-		return c.identifiers(t, func(gi string, _ *metadata.Superblock) string { return gi + "\n" })
+	return c.eachState(func(t target, s volumeState) error {
+		return c.identifiers(t, s, func(gi string, _ *metadata.Superblock) string { return gi + "\n" })
 	})
 }
 
 // showGI prints the same with an explanation.
 func (c *call) showGI() error {
-	return c.each(func(t target) error { return c.identifiers(t, explain) })
+	return c.eachState(func(t target, s volumeState) error { return c.identifiers(t, s, explain) })
 }
 
-func (c *call) identifiers(t target, text func(gi string, sb *metadata.Superblock) string) error {
-	v, up, err := c.volume(t.Name)
-	if err != nil && !isNoDaemon(err) {
-		return err
-	}
-	if up && v.Disk != "Diskless" {
-		_, err := fmt.Fprint(c.Stdout, text(liveIdentifiers(v), nil))
+func (c *call) identifiers(t target, s volumeState, text func(gi string, sb *metadata.Superblock) string) error {
+	if s.up && s.status.Disk != "Diskless" {
+		_, err := fmt.Fprint(c.Stdout, text(liveIdentifiers(s.status), nil))
 		return err
 	}
 	return c.eachMetadata(t, func(m *metaDisk) error {

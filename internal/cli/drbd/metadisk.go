@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"holdfast/internal/api"
 	"holdfast/internal/block/backing"
 	"holdfast/internal/block/generation"
 	"holdfast/internal/block/metadata"
@@ -22,6 +24,7 @@ type metaDisk struct {
 	minor  int
 	what   string // for messages: resource mysqlr0 (FILE:LINE); empty if the disk was named itself
 	name   string // of the resource, for messages with a command to type
+	number int    // of the volume
 	dev    *backing.Device
 	offset int64            // of the superblock
 	store  *metastore.Store // nil if there is no metadata
@@ -45,7 +48,7 @@ func (m *metaDisk) command(verb string) string {
 // volumeMeta is the disk of a volume's metadata, not yet opened.
 func volumeMeta(t target, v *resfile.Volume) *metaDisk {
 	return &metaDisk{path: v.Meta.On(v.Disk), kind: kindOf(v.Meta.Kind), index: v.Meta.Index, text: v.Meta.IndexText(), minor: v.Minor,
-		what: fmt.Sprintf("resource %s (%v)", t.Name, v.Pos), name: t.Name}
+		what: fmt.Sprintf("resource %s (%v)", t.Name, v.Pos), name: t.Name, number: v.Number}
 }
 
 // openMeta takes the disk with a volume's metadata for this process alone.
@@ -75,8 +78,8 @@ func (m *metaDisk) open() error {
 
 // notAttached refuses a disk that a volume process uses. Without a daemon the exclusive open tells.
 func (c *call) notAttached(m *metaDisk) error {
-	v, up, err := c.volume(m.name)
-	if err == nil && up && v.Disk != "Diskless" {
+	all, err := c.volumesOf(m.name)
+	if err == nil && slices.ContainsFunc(all, func(v api.VolumeStatus) bool { return v.Volume == m.number && v.Disk != "Diskless" }) {
 		return fail(exitSystem, "Device '%d' is configured!\nCommand '%s' terminated with exit code 20", m.minor, m.command(c.verb.name))
 	}
 	return nil

@@ -54,15 +54,30 @@ func (c *call) outdate() error { return c.runningOr(api.VolumeOutdate, (*call).o
 func (c *call) invalidate() error { return c.runningOr(api.VolumeInvalidate, (*call).invalidateDisk) }
 
 func (c *call) runningOr(v api.VolumeVerb, f func(*call, *metaDisk) error) error {
-	return c.each(func(t target) error {
-		state, up, err := c.volume(t.Name)
-		if err != nil && !isNoDaemon(err) {
-			return err
-		}
-		if up && state.Disk != "Diskless" {
+	return c.eachState(func(t target, s volumeState) error {
+		if s.up && s.status.Disk != "Diskless" {
 			return c.do(t, v)
 		}
 		return c.eachMetadata(t, func(m *metaDisk) error { return f(c, m) })
+	})
+}
+
+// eachState runs f for every volume of every target, with what it says of itself if there is a daemon to ask.
+func (c *call) eachState(f func(target, volumeState) error) error {
+	return c.each(func(t target) error {
+		all, err := c.states(t)
+		if isNoDaemon(err) {
+			for _, v := range t.volumes {
+				all = append(all, volumeState{Volume: v})
+			}
+			err = nil
+		}
+		for _, s := range all {
+			if err == nil {
+				err = f(t.one(s.Volume), s)
+			}
+		}
+		return err
 	})
 }
 

@@ -40,8 +40,10 @@ func (c *call) withDown(all []api.VolumeStatus) []api.VolumeStatus {
 		up[v.Resource] = true
 	}
 	for _, t := range targets {
-		if !up[t.Name] {
-			all = append(all, api.VolumeStatus{Resource: t.Name, Minor: firstVolume(t).Minor, Conn: unconfigured})
+		for _, v := range t.volumes {
+			if !up[t.Name] {
+				all = append(all, api.VolumeStatus{Resource: t.Name, Volume: v.Number, Minor: v.Minor, Conn: unconfigured})
+			}
 		}
 	}
 	return byMinor(all)
@@ -55,14 +57,14 @@ func overviewText(all []api.VolumeStatus, mounts string, measure func(dir string
 	for _, v := range all {
 		bars = append(bars, "")
 		if v.Conn == unconfigured {
-			fmt.Fprintf(w, "%3d:%s/0\t%s\n", v.Minor, v.Resource, unconfigured)
+			fmt.Fprintf(w, "%3d:%s/%d\t%s\n", v.Minor, v.Resource, v.Volume, unconfigured)
 			continue
 		}
 		where := ""
 		if dir, fs := mounted(v, mounts); dir != "" {
 			where = dir + " " + fs + " " + measure(dir)
 		}
-		fmt.Fprintf(w, "%3d:%s/0\t%s\t%s\t%s\t%s %s\t%s\n", v.Minor, v.Resource, v.Conn, role(v), dstate(v), protocol(v), flags(v), where)
+		fmt.Fprintf(w, "%3d:%s/%d\t%s\t%s\t%s\t%s %s\t%s\n", v.Minor, v.Resource, v.Volume, v.Conn, role(v), dstate(v), protocol(v), flags(v), where)
 		if v.Resync != nil && moving(v.Conn) {
 			bars[len(bars)-1] = progress(v)
 		}

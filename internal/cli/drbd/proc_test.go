@@ -160,18 +160,18 @@ func TestOverview(t *testing.T) {
 func TestStatusText(t *testing.T) {
 	v := api.VolumeStatus{Resource: "mysqlr0", Conn: "Connected", Role: "Primary", PeerRole: "Secondary", Disk: "UpToDate", PeerDisk: "UpToDate"}
 	want := "mysqlr0 role:Primary\n  disk:UpToDate\n  peer role:Secondary\n    replication:Established peer-disk:UpToDate\n\n"
-	if d := cmp.Diff(want, statusText(v)); d != "" {
+	if d := cmp.Diff(want, statusText([]api.VolumeStatus{v})); d != "" {
 		t.Error(d)
 	}
 	if !strings.Contains(recorded(t, "ref-proc-drbd.txt"), want) {
 		t.Error("the recorded status is another")
 	}
 	v.Conn, v.Frozen = "WFConnection", "the peer is gone"
-	if d := cmp.Diff("mysqlr0 role:Primary suspended:the peer is gone\n  disk:UpToDate\n  peer connection:Connecting\n\n", statusText(v)); d != "" {
+	if d := cmp.Diff("mysqlr0 role:Primary suspended:the peer is gone\n  disk:UpToDate\n  peer connection:Connecting\n\n", statusText([]api.VolumeStatus{v})); d != "" {
 		t.Error(d)
 	}
 	v.Conn, v.Frozen, v.PeerDisk, v.Resync = "SyncSource", "", "Inconsistent", &api.ResyncStatus{Percent: 6.3}
-	if d := cmp.Diff("mysqlr0 role:Primary\n  disk:UpToDate\n  peer role:Secondary\n    replication:SyncSource peer-disk:Inconsistent done:6.30\n\n", statusText(v)); d != "" {
+	if d := cmp.Diff("mysqlr0 role:Primary\n  disk:UpToDate\n  peer role:Secondary\n    replication:SyncSource peer-disk:Inconsistent done:6.30\n\n", statusText([]api.VolumeStatus{v})); d != "" {
 		t.Error(d)
 	}
 }

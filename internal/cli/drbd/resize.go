@@ -47,18 +47,24 @@ func sizeWord(text string) (int64, error) {
 
 // noteRunningSize keeps the size of a disk in use, by which its metadata is found should it grow while it is at rest.
 func (c *call) noteRunningSize(t target) error {
-	v, up, err := c.volume(t.Name)
-	if err != nil || !up || len(t.volumes) != 1 || t.volumes[0].Meta.Kind != resfile.MetaInternal {
-		return err
+	all, err := c.states(t)
+	for _, v := range all {
+		if err == nil && v.up && v.Meta.Kind == resfile.MetaInternal {
+			err = c.noteSizeOf(v)
+		}
 	}
-	f, err := os.Open(t.volumes[0].Disk)
+	return err
+}
+
+func (c *call) noteSizeOf(v volumeState) error {
+	f, err := os.Open(v.Volume.Disk)
 	if err != nil {
-		return fmt.Errorf("note the size of %s: %w", t.volumes[0].Disk, err)
+		return fmt.Errorf("note the size of %s: %w", v.Volume.Disk, err)
 	}
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return fmt.Errorf("note the size of %s: %w", t.volumes[0].Disk, err)
+		return fmt.Errorf("note the size of %s: %w", v.Volume.Disk, err)
 	}
-	return c.writeSize(v.Minor, fmt.Sprintf("%d\t%s\nuuid:\t%s\n", size, t.volumes[0].Disk, v.DeviceUUID))
+	return c.writeSize(v.Minor, fmt.Sprintf("%d\t%s\nuuid:\t%s\n", size, v.Volume.Disk, v.status.DeviceUUID))
 }

@@ -2,10 +2,12 @@ package drbd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/block/resfile"
 )
 
 // volumes asks for the state of all volumes of this host.
@@ -15,18 +17,52 @@ func (c *call) volumes() ([]api.VolumeStatus, error) {
 	return byMinor(reply.Volumes), err
 }
 
-// volume asks for one; ok is false if it is not up.
+// volume asks for the first volume of a resource; ok is false if it is not up.
 func (c *call) volume(resource string) (v api.VolumeStatus, ok bool, err error) {
-	var reply api.VolumesReply
-	if err := c.ask("volume.status", api.VolumeRequest{Resource: resource}, &reply); err != nil {
+	all, err := c.volumesOf(resource)
+	if err != nil || len(all) == 0 {
 		return v, false, err
 	}
+	return all[0], true, nil
+}
+
+// volumesOf asks for the volumes of one resource, which are none if it is not up.
+func (c *call) volumesOf(resource string) ([]api.VolumeStatus, error) {
+	var reply api.VolumesReply
+	if err := c.ask("volume.status", api.VolumeRequest{Resource: resource}, &reply); err != nil {
+		return nil, err
+	}
+	var all []api.VolumeStatus
 	for _, v := range reply.Volumes {
 		if v.Resource == resource {
-			return v, true, nil
+			all = append(all, v)
 		}
 	}
-	return v, false, nil
+	return all, nil
+}
+
+// volumeState is a volume of a target with what it says of itself, if it is up.
+type volumeState struct {
+	*resfile.Volume
+	status api.VolumeStatus
+	up     bool
+}
+
+// states asks for the volumes of a target, in its order.
+func (c *call) states(t target) ([]volumeState, error) {
+	all, err := c.volumesOf(t.Name)
+	if err != nil {
+		return nil, err
+	}
+	var list []volumeState
+	for _, v := range t.volumes {
+		s := volumeState{Volume: v}
+		if i := slices.IndexFunc(all, func(st api.VolumeStatus) bool { return st.Volume == v.Number }); i >= 0 {
+			s.status, s.up = all[i], true
+		}
+		list = append(list, s)
+	}
+	return list, nil
 }
 
 const unconfigured = "Unconfigured"
@@ -43,19 +79,33 @@ func show(word func(api.VolumeStatus) string) func(*call) error {
 }
 
 func (c *call) print(t target, word func(api.VolumeStatus) string) error {
-	v, up, err := c.volume(t.Name)
+	all, err := c.states(t)
 	if err != nil {
 		return err
 	}
-	text := unconfigured
-	if up {
-		text = word(v)
+	for _, v := range all {
+		text := unconfigured
+		if v.up {
+			text = word(v.status)
+		}
+		if err := c.printWord(t, v.Volume, text); err != nil {
+			return err
+		}
 	}
-	if c.json {
-		return c.printJSON(map[string]string{"resource": t.Name, c.verb.name: text})
+	return nil
+}
+
+// printWord prints one word about a volume.
+func (c *call) printWord(t target, v *resfile.Volume, text string) error {
+	if !c.json {
+		_, err := fmt.Fprintln(c.Stdout, text)
+		return err
 	}
-	_, err = fmt.Fprintln(c.Stdout, text)
-	return err
+	m := map[string]string{"resource": t.Name, c.verb.name: text}
+	if len(t.self.Volumes) > 1 {
+		m["volume"] = fmt.Sprint(v.Number)
+	}
+	return c.printJSON(m)
 }
 
 // dstate reads the metadata where there is no daemon to ask.
@@ -90,10 +140,26 @@ func (c *call) status() error {
 		_, err := fmt.Fprintln(c.Stdout, "# No currently configured DRBD found.")
 		return err
 	}
-	for _, v := range all {
-		fmt.Fprint(c.Stdout, statusText(v))
+	for _, list := range byResource(all) {
+		fmt.Fprint(c.Stdout, statusText(list))
 	}
 	return nil
+}
+
+// byResource groups volumes, those of a resource by number.
+func byResource(all []api.VolumeStatus) (groups [][]api.VolumeStatus) {
+	for _, v := range all {
+		i := slices.IndexFunc(groups, func(g []api.VolumeStatus) bool { return g[0].Resource == v.Resource })
+		if i < 0 {
+			groups = append(groups, []api.VolumeStatus{v})
+			continue
+		}
+		groups[i] = append(groups[i], v)
+	}
+	for _, g := range groups {
+		slices.SortStableFunc(g, func(a, b api.VolumeStatus) int { return a.Volume - b.Volume })
+	}
+	return groups
 }
 
 // only keeps the volumes named; one that is defined but not up is an error, as drbdsetup's.
@@ -102,47 +168,92 @@ func (c *call) only(all []api.VolumeStatus) ([]api.VolumeStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := map[string]api.VolumeStatus{}
-	for _, v := range all {
-		up[v.Resource] = v
-	}
 	var some []api.VolumeStatus
 	for _, t := range targets {
-		v, ok := up[t.Name]
-		if !ok {
+		n := len(some)
+		for _, v := range all {
+			if v.Resource == t.Name && (!t.named() || v.Volume == t.volumes[0].Number) {
+				some = append(some, v)
+			}
+		}
+		if len(some) == n {
 			return nil, fail(exitFailed, "%s: No such resource\nCommand 'drbdsetup-84 status %s' terminated with exit code 10", t.Name, t.Name)
 		}
-		some = append(some, v)
 	}
 	return some, nil
 }
 
-func statusText(v api.VolumeStatus) string {
+// statusText tells of the volumes of one resource.
+func statusText(list []api.VolumeStatus) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s role:%s", v.Resource, v.Role)
-	if v.Frozen != "" {
-		fmt.Fprintf(&b, " suspended:%s", v.Frozen)
+	all := together(list)
+	fmt.Fprintf(&b, "%s role:%s", all.Resource, all.Role)
+	if all.Frozen != "" {
+		fmt.Fprintf(&b, " suspended:%s", all.Frozen)
 	}
-	fmt.Fprintf(&b, "\n  disk:%s\n  peer", v.Disk)
-	if words := connection(v.Conn); words != "" {
+	for _, v := range list {
+		fmt.Fprintf(&b, "\n  %sdisk:%s", volumeWord(list, v), v.Disk)
+	}
+	b.WriteString("\n  peer")
+	if words := connection(all.Conn); words != "" {
 		fmt.Fprintf(&b, " connection:%s", words)
-		if v.Reason != "" {
-			fmt.Fprintf(&b, " reason:%s", v.Reason)
+		if all.Reason != "" {
+			fmt.Fprintf(&b, " reason:%s", all.Reason)
 		}
 		return b.String() + "\n\n"
 	}
+	fmt.Fprintf(&b, " role:%s", all.PeerRole)
+	for _, v := range list {
+		b.WriteString("\n    " + volumeWord(list, v) + replicationText(v))
+	}
+	return b.String() + "\n\n"
+}
+
+// volumeWord names a volume where it is not the only one, or not the first there can be.
+func volumeWord(list []api.VolumeStatus, v api.VolumeStatus) string {
+	if len(list) == 1 && v.Volume == 0 {
+		return ""
+	}
+	return fmt.Sprintf("volume:%d ", v.Volume)
+}
+
+// together is what holds for a resource: its roles are Primary if those of any volume are, it is connected if any volume is, and
+// what holds one back holds it back.
+func together(list []api.VolumeStatus) api.VolumeStatus {
+	all := list[0]
+	for _, v := range list[1:] {
+		if v.Role == "Primary" {
+			all.Role = v.Role
+		}
+		if v.PeerRole == "Primary" || all.PeerRole == "Unknown" {
+			all.PeerRole = v.PeerRole
+		}
+		if connection(all.Conn) != "" && connection(v.Conn) == "" {
+			all.Conn = v.Conn
+		}
+		all.Frozen, all.Reason = orDefault(all.Frozen, v.Frozen), orDefault(all.Reason, v.Reason)
+	}
+	return all
+}
+
+// replicationText tells what a connected volume does.
+func replicationText(v api.VolumeStatus) string {
+	var b strings.Builder
 	replication := v.Conn
 	if replication == "Connected" {
 		replication = "Established"
 	}
-	fmt.Fprintf(&b, " role:%s\n    replication:%s peer-disk:%s", v.PeerRole, replication, v.PeerDisk)
+	if words := connection(v.Conn); words != "" {
+		replication = "Off"
+	}
+	fmt.Fprintf(&b, "replication:%s peer-disk:%s", replication, v.PeerDisk)
 	if v.Resync != nil && moving(v.Conn) {
 		fmt.Fprintf(&b, " done:%.2f", v.Resync.Percent)
 		if r := v.Resync; r.SpeedKiB > 0 {
 			fmt.Fprintf(&b, " speed:%.1fMB/s left:%v", float64(r.SpeedKiB)*1024/1e6, time.Duration(r.ETASeconds)*time.Second)
 		}
 	}
-	return b.String() + "\n\n"
+	return b.String()
 }
 
 // connection is the word for a connection that is not there; empty if it is.
@@ -175,14 +286,18 @@ func (c *call) wait(what string, good func(api.VolumeStatus) bool) error {
 	deadline := time.Now().Add(c.timeout)
 	return c.each(func(t target) error {
 		for {
-			v, up, err := c.volume(t.Name)
-			switch {
-			case err != nil:
+			all, err := c.states(t)
+			if err != nil {
 				return err
-			case !up:
+			}
+			if i := slices.IndexFunc(all, func(v volumeState) bool { return !v.up }); i >= 0 {
 				return fail(exitFailed, "%s is not up: drbdadm up %s", t.Name, t.Name)
-			case good(v):
+			}
+			i := slices.IndexFunc(all, func(v volumeState) bool { return !good(v.status) })
+			if i < 0 {
 				return nil
+			}
+			switch v := all[i].status; {
 			case v.Conn == "StandAlone":
 				return fail(timedOut, "%s %s: it is StandAlone (%s)", t.Name, what, orDefault(v.Reason, "drbdadm connect "+t.Name))
 			case c.timeout > 0 && time.Now().After(deadline):

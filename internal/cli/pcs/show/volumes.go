@@ -2,6 +2,7 @@ package show
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -24,6 +25,7 @@ func Volumes(c api.ClusterStatus, local []api.VolumeStatus) []string {
 	}
 	for _, v := range local {
 		if !seen[v.Resource] {
+			seen[v.Resource] = true
 			out = append(out, fmt.Sprintf("  * %s: not yet in the cluster's log", v.Resource))
 			out = append(out, localVolume(c.LocalNode, v.Resource, local)...)
 		}
@@ -48,13 +50,21 @@ func members(u []api.Replica) string {
 
 func localVolume(node, resource string, local []api.VolumeStatus) []string {
 	var out []string
+	several := slices.ContainsFunc(local, func(v api.VolumeStatus) bool { return v.Resource == resource && v.Volume > 0 })
 	for _, v := range local {
 		if v.Resource != resource {
 			continue
 		}
-		out = append(out, fmt.Sprintf("    * %s: %s %s/%s %s/%s, epoch %d%s", node, v.Conn, v.Role, v.PeerRole, v.Disk, v.PeerDisk, v.Epoch, outOfSync(v)))
+		name := node
+		if several {
+			name = fmt.Sprintf("%s, volume %d", node, v.Volume)
+		}
+		out = append(out, fmt.Sprintf("    * %s: %s %s/%s %s/%s, epoch %d%s", name, v.Conn, v.Role, v.PeerRole, v.Disk, v.PeerDisk, v.Epoch, outOfSync(v)))
 		if v.Resync != nil {
 			out = append(out, "    * "+Resync(*v.Resync))
+		}
+		if several && v.Reason != "" {
+			out = append(out, "    * no connection: "+v.Reason)
 		}
 		if v.Frozen != "" {
 			out = append(out, "    * writes are waiting: "+v.Frozen)
