@@ -148,6 +148,9 @@ func (r *resource) linkUp(l *replica.Link, attempt int) {
 	r.line.receiver = writepath.NewReceiver()
 	r.line.received = r.line.received[:0]
 	r.line.flushes, r.line.flushErr, r.line.leaving = 0, nil, false
+	for _, e := range r.parts {
+		e.unflushed = e.unflushed && e.store != nil // the peer hears in the handshake that a disk is gone
+	}
 	r.line.protocol = r.protocol()
 	r.epochs.Reset()
 	l.Start(r.pool, func(p replica.Packet) { r.inbox.post(event{link: l, packet: decode(p)}) },

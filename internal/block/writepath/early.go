@@ -36,8 +36,12 @@ func (p *pairs) flush() {
 }
 
 // startEarly begins a flush for the write id, which has just been started, if one is expected to be asked for. Nothing else may be
-// under way, so that it covers all writes started so far.
+// under way, so that it covers all writes started so far. Of several volumes it would cover one's alone, where a flush that is asked for is a
+// barrier for all.
 func (c *Core) startEarly(id ID) {
+	if len(c.ep.cores) > 1 {
+		return
+	}
 	if c.pairs.streak < earlyAfter || c.active != 1 || c.group.running || c.forced || c.owed || c.unordered || c.ops[id].FUA {
 		return
 	}
