@@ -264,6 +264,7 @@ func (e *engine) detach() api.VolumeReply {
 		}
 	}
 	e.machine.Detached(e.env(), false)
+	e.machine.DiskDropped(e.env()) // if it failed while this waited
 	s := e.store
 	e.store, e.path, e.sync = nil, nil, syncState{}
 	if cerr := s.close(); err == nil {

@@ -64,7 +64,9 @@ func (c *Core) PeerUp() {
 	c.peer = Up
 	c.epochWrites = 0
 	if again {
-		c.owed = c.owed || c.without && c.unordered && len(c.current)+len(c.pending) > 0
+		if c.unordered {
+			c.Owe()
+		}
 		c.current = append(c.current, c.pending...)
 		c.pending.reset()
 		c.resynced = append(c.resynced, c.resyncedPending...)
