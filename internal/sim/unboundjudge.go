@@ -242,7 +242,7 @@ func (u *unbound) diverged() bool {
 	return len(u.lost(a, b)) > 0 && len(u.lost(b, a)) > 0
 }
 
-// identicalFrom lists the blocks in which the disks differ.
+// differing lists the blocks in which the disks differ.
 func (u *unbound) differing() (blocks []int) {
 	a, b := u.data[0].disk, u.data[1].disk
 	for i := range int(u.sharedSize() / pageSize) {
