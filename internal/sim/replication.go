@@ -133,7 +133,7 @@ func (r *replication) pairUp() {
 func (r *replication) whole() bool {
 	for _, p := range r.pairs {
 		a, b := p.ends[0], p.ends[1]
-		if a.started && b.started && !a.ended && !b.ended && !a.ending && !b.ending &&
+		if !p.lost && a.started && b.started && !a.ended && !b.ended && !a.ending && !b.ending &&
 			a.life == a.h.volumeProc.life && b.life == b.h.volumeProc.life {
 			return true
 		}

@@ -230,7 +230,7 @@ func (u *unbound) resize(p *party) {
 	}
 }
 
-// expendable tells whether an operator who knows the other side may give this one up.
+// spare tells whether an operator who knows the other side may give this one up.
 func (u *unbound) spare(p *party) bool {
 	q := p.peer()
 	return q.data.whole && !q.invalid && !q.discards && q.h.disk.sound() && q.h.disk.failIn == 0 && q.states().Disk == generation.UpToDate

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -115,6 +116,9 @@ func (u *unbound) completed(h *host, r *request, err error) {
 // that something was lost before.
 func (u *unbound) judgeError(p *party, o *op, err error) {
 	u.counts.Errors++
+	if strings.Contains(err.Error(), "before it had flushed everything") {
+		p.thin()
+	}
 	if u.set.OnIOError == "pass_on" || errors.Is(err, unix.EMEDIUMTYPE) || o.kind == kernel.Flush || o.fua || !o.served || o.linked != u.link.made || !p.primary() || !p.served() {
 		return
 	}
@@ -172,7 +176,7 @@ func (u *unbound) judgeFlush(p *party, writes []uint64) {
 func (u *unbound) lasts(p *party, block int, write uint64) {
 	s, somewhere := p.states(), false
 	for _, q := range u.parties {
-		must := q == p && s.Disk == generation.UpToDate || q != p && s.Conn == wire.Connected && s.PeerDisk == generation.UpToDate && q.data.whole && !q.refuses()
+		must := q == p && s.Disk == generation.UpToDate || q != p && s.Conn == wire.Connected && p.h.volume.s.Linked() && s.PeerDisk == generation.UpToDate && q.data.whole && !q.refuses()
 		has := u.lineage.holds(q.h.disk.durablePage(block), block, write)
 		if must && !has {
 			u.fail("U1", "write %d of block %d is acknowledged as durable and is not on %s: %v", write, block, q.h.name, q.h.disk.durablePage(block).sectors())
@@ -203,10 +207,15 @@ func (u *unbound) lostPower(h *host) {
 		u.judgeDiskOf(p, p.data.safe, "has lost its power and is")
 	}
 	if q := p.peer(); q.primary() && q.leans { // it had no other disk
-		q.thinned = u.now
-		for _, b := range u.model.places {
-			q.data.floor[b] = p.data.safe[b]
-		}
+		q.thin()
+	}
+}
+
+// thin: what the peer's disk, the only one, had not flushed may be lost, and its users are told so.
+func (p *party) thin() {
+	p.thinned = p.u.now
+	for _, b := range p.u.model.places {
+		p.data.floor[b] = p.peer().data.safe[b]
 	}
 }
 
@@ -233,7 +242,7 @@ func (u *unbound) diverged() bool {
 	return len(u.lost(a, b)) > 0 && len(u.lost(b, a)) > 0
 }
 
-// identicalFrom lists the blocks in which the disks differ.
+// differing lists the blocks in which the disks differ.
 func (u *unbound) differing() (blocks []int) {
 	a, b := u.data[0].disk, u.data[1].disk
 	for i := range int(u.sharedSize() / pageSize) {

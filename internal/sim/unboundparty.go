@@ -84,6 +84,8 @@ func (p *party) answered(do api.VolumeDo, r api.VolumeReply) {
 		p.meant = false
 	case do.Verb == api.VolumeConnect && r.Code == 0:
 		p.discards = do.DiscardMyData
+	case do.Verb == api.VolumeResize && r.Code == 0:
+		p.u.counts.Resizes++
 	}
 }
 

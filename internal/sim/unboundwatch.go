@@ -149,7 +149,7 @@ func (u *unbound) judgeVerified(p *party) {
 	}
 }
 
-// quiet tells whether nothing is under way anywhere, with both sides Connected and UpToDate.
+// still tells whether nothing is under way anywhere, with both sides Connected and UpToDate.
 func (u *unbound) still() bool {
 	for _, p := range u.parties {
 		if p.h.volume == nil || len(p.h.kernel.pending) > 0 || !settled(p.states()) || !p.h.volume.s.Idle() {

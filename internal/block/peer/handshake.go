@@ -264,10 +264,14 @@ func (m *Machine) pathUp() {
 	if m.primary() && m.adopted() && !m.peerInU() {
 		m.askAdd()
 	}
+	up := Effect{Do: PathUp}
+	if m.noData && (m.link.PeerInstance == "" || m.link.PeerInstance != m.instance) { // outside of a cluster none is told
+		up.Word = 1
+	}
 	m.path = pathUp
 	m.noData = false
 	m.instance = m.link.PeerInstance
-	m.do(PathUp)
+	m.emit(up)
 	if !m.leaving { // the log has the last word
 		m.thaw()
 	}

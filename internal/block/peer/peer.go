@@ -60,7 +60,7 @@ const (
 	EndResync                    // the resync ended or was broken off
 	ResyncDurable                // the peer has flushed what the resync wrote
 	PathReset                    // make a new write path if the old one is broken
-	PathUp                       // writes need the peer's acknowledgement
+	PathUp                       // writes need the peer's acknowledgement; Word is 1 if it may have lost what it had not flushed
 	PathSuspend                  // the connection is lost, its acknowledgements are still needed
 	PathGone                     // go on without the peer
 	PathDropDisk                 // go on without the local disk

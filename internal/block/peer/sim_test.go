@@ -31,6 +31,7 @@ type side struct {
 	broken  string
 	mode    string // of the write path
 	held    bool
+	owes    bool  // what the peer had not flushed may be lost
 	roomFor int64 // of a disk that has grown
 	grown   []Effect
 	growErr error
@@ -75,7 +76,7 @@ func (s *side) effect(e Effect) {
 	case CloseLink:
 		s.cut(e.Text)
 	case PathUp:
-		s.mode = "up"
+		s.mode, s.owes = "up", e.Word != 0
 	case PathSuspend:
 		s.mode = "suspended"
 	case PathGone:

@@ -201,3 +201,20 @@ func TestInterruptedTargetGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// TestServerWasStartedAgain: requests of a Primary without a disk have waited for the peer, which comes back as another process: it may
+// have lost what it had not flushed.
+func TestServerWasStartedAgain(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		p := leaning(t)
+		p.a.m.SetNoData(true)
+		p.a.cut("cable")
+		if again {
+			p.a.m.instance = "an earlier life of b"
+		}
+		p.link(false)
+		if p.a.owes != again || p.a.held {
+			t.Errorf("started again %v: owes %v, held %v", again, p.a.owes, p.a.held)
+		}
+	}
+}

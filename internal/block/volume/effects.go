@@ -113,6 +113,9 @@ func (e *engine) storeEffect(f *peer.Effect) {
 	if err != nil {
 		e.closeLink("the metadata could not be written")
 		e.diskFailed(err)
+		if e.path != nil && e.machine.IsPrimary() && !e.machine.Bound() { // what comes next may let go what only this disk has
+			e.path.DropDisk()
+		}
 	}
 }
 
@@ -128,6 +131,9 @@ func (e *engine) pathOrder(f *peer.Effect) bool {
 	case peer.ResyncDurable:
 		e.path.ResyncDurable()
 	case peer.PathUp:
+		if f.Word != 0 {
+			e.path.Owe()
+		}
 		e.path.PeerUp()
 	case peer.PathSuspend:
 		e.path.Suspend()

@@ -201,6 +201,7 @@ func (e *engine) detach() api.VolumeReply {
 		}
 	}
 	e.machine.Detached(e.env(), false)
+	e.machine.DiskDropped(e.env()) // if it failed while this waited
 	s := e.store
 	e.usePath(nil)
 	e.store, e.sync = nil, syncState{}

@@ -58,7 +58,7 @@ func (c *Core) DropDisk() {
 func (c *Core) failHeld() {
 	kept := c.doneHeld[:0]
 	for _, id := range append([]ID(nil), c.doneHeld...) {
-		if o := &c.ops[id]; o.there {
+		if o := &c.ops[id]; o.there && (!c.unordered || c.peer == Up) { // with protocols A and B it may only have been sent
 			kept = append(kept, id)
 		} else {
 			o.err = ErrNoData
@@ -131,6 +131,9 @@ func (c *Core) startGroupThere() {
 	g.remote = c.peer == Up && c.sendBarrier()
 	c.closeGroup()
 }
+
+// Owe says that the peer, whose disk is the only one, may have lost what it had not flushed: a flush tells of it.
+func (c *Core) Owe() { c.owed = c.owed || c.without && len(c.current)+len(c.pending) > 0 }
 
 // settleDebt has the flush that begins tell of what may be lost, once.
 func (c *Core) settleDebt() {

@@ -65,7 +65,9 @@ func (c *Core) PeerUp() {
 	c.forgetEarly()
 	c.renew()
 	if again {
-		c.owed = c.owed || c.without && c.unordered && len(c.current)+len(c.pending) > 0
+		if c.unordered {
+			c.Owe()
+		}
 		c.current = append(c.current, c.pending...)
 		c.pending.reset()
 		c.resynced = append(c.resynced, c.resyncedPending...)
