@@ -242,6 +242,9 @@ func (n *node) restart(lost bool) {
 func (n *node) stop(lost bool) {
 	var next, second *memDisk
 	if lost {
+		if n.cancel != nil {
+			n.cancel() // it sees no error of the disk, and says nothing of one to its peer
+		}
 		next = n.disk.powerCut() // at once: what is under way is lost
 		if n.second != nil {
 			second = n.second.powerCut()

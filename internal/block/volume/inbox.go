@@ -72,6 +72,11 @@ func (b *inbox) drain() []event {
 func (b *inbox) take(spent []event, timer <-chan time.Time, done <-chan struct{}) (list []event, ticked, ended bool) {
 	clear(spent)
 	select {
+	case <-done: // whatever else there is: nothing that came after the end is dealt with
+		return nil, false, true
+	default:
+	}
+	select {
 	case <-b.wake:
 	case <-timer:
 		ticked = true
