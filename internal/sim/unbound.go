@@ -162,9 +162,9 @@ func (u *unbound) resource(index int) *resfile.Resource {
 		}
 	}
 	net := fmt.Sprintf("protocol %s; after-sb-0pri %s; after-sb-1pri %s; after-sb-2pri %s; verify-alg %s;", s.Protocol, zero, s.OnePri, s.TwoPri, s.VerifyAlg)
-	for option, word := range map[string]string{"csums-alg": s.CsumsAlg, "data-integrity-alg": s.Integrity} {
-		if word != "none" {
-			net += fmt.Sprintf(" %s %s;", option, word)
+	for _, o := range [][2]string{{"csums-alg", s.CsumsAlg}, {"data-integrity-alg", s.Integrity}} {
+		if o[1] != "none" {
+			net += fmt.Sprintf(" %s %s;", o[0], o[1])
 		}
 	}
 	if s.AlwaysASBP {
@@ -176,15 +176,7 @@ func (u *unbound) resource(index int) *resfile.Resource {
   disk { on-io-error %s; fencing %s; }
   on db1 { device /dev/drbd1; disk /disk/db1; address 10.0.0.1:7788; meta-disk internal; }
   on db2 { device /dev/drbd1; disk /disk/db2; address 10.0.0.2:7788; meta-disk internal; } }`, volumeName, s.NoData, net, s.OnIOError, s.Fencing)
-	cfg, err := resfile.Parse("unbound.res", []byte(text), nil)
-	if err != nil {
-		panic(err)
-	}
-	res, ok := cfg.Resource(volumeName)
-	if !ok {
-		panic("sim: the resource is not in its file")
-	}
-	return res
+	return parseResource("unbound.res", text)
 }
 
 // Start brings both hosts up, and makes the first Primary.

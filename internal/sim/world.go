@@ -167,7 +167,12 @@ func (w *World) resource() *resfile.Resource {
 	text := fmt.Sprintf(`resource %s { 
   on db1 { device /dev/drbd1; disk /disk/db1; address 10.0.0.1:7788; meta-disk internal; }
   on db2 { device /dev/drbd1; disk /disk/db2; address 10.0.0.2:7788; meta-disk internal; } }`, volumeName)
-	cfg, err := resfile.Parse("sim.res", []byte(text), nil)
+	return parseResource("sim.res", text)
+}
+
+// parseResource is the volume's resource in a file of drbd.conf(5), which the simulator has written.
+func parseResource(file, text string) *resfile.Resource {
+	cfg, err := resfile.Parse(file, []byte(text), nil)
 	if err != nil {
 		panic(err)
 	}

@@ -59,12 +59,8 @@ func (m *Machine) Adjusted(e Env) {
 // Disconnect: the operator wants none. It is answered when the peer knows, or cannot.
 func (m *Machine) Disconnect(e Env, id uint64) {
 	m.begin(e)
-	if m.pending.verb != "" {
-		m.answer(id, m.Refusal(wire.InTransientState))
-		return
-	}
-	if m.leaning() && m.Served() {
-		m.answer(id, m.Refusal(wire.NoUpToDateDisk))
+	if no := m.MayDisconnect(); no.Code != 0 {
+		m.answer(id, no)
 		return
 	}
 	m.wanted = false
